@@ -1,0 +1,1 @@
+"""Command lines: each file parses its flags and calls one library function."""

@@ -1,0 +1,40 @@
+"""Trains fleets of SinGANs: one generative model for each single image, many at a time.
+
+For example, once per process:
+
+    import singan_jax
+
+    singan_jax.configure_jax()  # one device per CPU core, compilation cache
+    images, errors = singan_jax.read_images(["photos/"])
+    singan_jax.train_fleet(images, singan_jax.preset("quick"), "fleet")
+    fleet = singan_jax.load_fleet("fleet")
+    for member, first, pixels in fleet.sample(8, jax.random.key(0)):
+        ...  # (count, H, W, C) uint8 or uint16
+"""
+
+from singan_jax.config import Config, ConfigError, preset
+from singan_jax.fleet import train_fleet
+from singan_jax.group import Pace
+from singan_jax.images import Image, ImageError, read_images
+from singan_jax.metrics import Monitor
+from singan_jax.runtime import configure_jax
+from singan_jax.trained import Fleet, Samples, load_fleet
+from singan_jax.workdir import Member, WorkdirError
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Fleet",
+    "Image",
+    "ImageError",
+    "Member",
+    "Monitor",
+    "Pace",
+    "Samples",
+    "WorkdirError",
+    "configure_jax",
+    "load_fleet",
+    "preset",
+    "read_images",
+    "train_fleet",
+]

@@ -1,0 +1,123 @@
+"""Saving and restoring arrays: the only file that imports orbax.
+
+A fleet's arrays live in groups of members of one shape. A group's folder holds, as orbax
+checkpoints named for what is in them,
+
+    scale_02_members_0000-0063              a finished scale of these members
+    scale_02_members_0064-0127_step_000300  the newest state of the members in training
+
+Orbax writes into a temporary folder and renames it, so a name that exists is complete.
+"""
+
+import functools
+import pathlib
+import re
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+_NAME = re.compile(r"scale_(\d+)_members_(\d+)-(\d+)(?:_step_(\d+))?")
+
+
+class Record(NamedTuple):
+    """What one checkpoint holds: members `first` to `last` of a group, both included.
+
+    `step` is the number of iterations done, or None for a finished scale.
+    """
+
+    scale: int
+    first: int
+    last: int
+    step: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        name = f"scale_{self.scale:02d}_members_{self.first:04d}-{self.last:04d}"
+        return name if self.step is None else f"{name}_step_{self.step:06d}"
+
+
+class Store:
+    """The checkpoints of one group."""
+
+    def __init__(self, folder: pathlib.Path, *, read_only: bool = False):
+        """Opens a group's folder.
+
+        Args:
+          folder: made if need be; what an interrupted save left in it is removed.
+          read_only: leave the folder as it is; another process may be training in it.
+        """
+        self._folder = folder.absolute()
+        self._outdated: list[pathlib.Path] = []
+        if not read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for path in self._folder.iterdir():
+                if not _NAME.fullmatch(path.name):
+                    shutil.rmtree(path)
+
+    @functools.cached_property
+    def _checkpointer(self) -> ocp.AsyncCheckpointer:
+        return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+
+    def records(self) -> list[Record]:
+        """All complete checkpoints, sorted."""
+        if not self._folder.exists():
+            return []
+        found = []
+        for path in sorted(self._folder.iterdir()):
+            if match := _NAME.fullmatch(path.name):
+                scale, first, last, step = match.groups()
+                found.append(
+                    Record(int(scale), int(first), int(last), None if step is None else int(step))
+                )
+        return found
+
+    def save(self, record: Record, tree: Any) -> None:
+        """Starts saving host arrays; what it supersedes goes once the save is complete.
+
+        Args:
+          record: says what the arrays are.
+          tree: NumPy arrays.
+
+        Raises:
+          OSError: this save or the one before it could not be written.
+        """
+        self.wait()
+        path = self._folder / record.name
+        superseded = [r for r in self.records() if _supersedes(record, r)]
+        self._checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
+        self._outdated = [self._folder / r.name for r in superseded]
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        try:
+            self._checkpointer.wait_until_finished()
+        except Exception as error:  # tensorstore reports a full disk as ValueError and others
+            raise OSError(f"{self._folder}: cannot write a checkpoint: {error}") from error
+        for path in self._outdated:
+            shutil.rmtree(path, ignore_errors=True)
+        self._outdated = []
+
+    def restore(self, record: Record, shapes: Any) -> Any:
+        """NumPy arrays of one checkpoint, in the structure of `shapes`."""
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        arguments = ocp.args.PyTreeRestore(item=shapes, restore_args=as_numpy)
+        return self._checkpointer.restore(self._folder / record.name, args=arguments)
+
+    def close(self) -> None:
+        """Waits for the last save and releases the checkpointer's threads."""
+        self.wait()
+        self._checkpointer.close()
+
+
+def _supersedes(new: Record, old: Record) -> bool:
+    """An unfinished state is outdated by any later record of the same members."""
+    same = (new.scale, new.first, new.last) == (old.scale, old.first, old.last)
+    return same and old.step is not None and old.step != new.step

@@ -1,0 +1,143 @@
+"""Settings of a SinGAN and the presets of the papers.
+
+Names follow the SinGAN paper (Shaham et al., ICCV 2019) and its official code; "thesis" is
+M. Buetas, "Synthetic training data generation from a single image for enhanced breast cancer
+diagnosis" (2023, arXiv 2405.19754).
+"""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that, with an image and nothing else, decides a trained SinGAN.
+
+    Attributes:
+      min_size: shorter side of the coarsest scale, pixels.
+      max_size: longer side of the finest scale, pixels; larger images are shrunk to it.
+      scale_factor: wanted ratio between neighbouring scales, in (0, 1); the true ratio is fitted
+        so that the coarsest scale comes out at `min_size` (see `pyramid.plan`).
+      base_channels: width of the networks at scale 0; it doubles every 4 scales.
+      max_channels: limit of that doubling.
+      num_layers: 3x3 convolutions in each network.
+      steps_per_scale: iterations per scale; each is `d_steps` critic and `g_steps` generator steps.
+      d_steps: critic steps per iteration.
+      g_steps: generator steps per iteration.
+      lr_g: Adam learning rate of the generator.
+      lr_d: Adam learning rate of the discriminator.
+      beta1: Adam's first decay; the second is 0.999.
+      lr_decay: factor on both learning rates from iteration `lr_decay_step` on.
+      lr_decay_step: iteration of a scale (of a round, where there are rounds) of that decay.
+      round_steps: iterations after which both optimisers start afresh; 0 for never.
+      lambda_gp: weight of the gradient penalty.
+      alpha_rec: weight of the reconstruction loss.
+      noise_amp: noise amplitude as a fraction of the reconstruction error of the coarser scales.
+      uint8_resize: round images to 8 bits before each resize, as the official code does.
+      redraw_z_rec: draw the reconstruction noise anew at each iteration, as the official code
+        does; the paper (section 2.3) keeps one map.
+      divergence_limit: a member whose critic or reconstruction loss exceeds this in absolute
+        value is frozen; healthy values stay below about 100.
+      seed: seed of everything random.
+    """
+
+    min_size: int = 25
+    max_size: int = 250
+    scale_factor: float = 0.75
+    base_channels: int = 32
+    max_channels: int = 128
+    num_layers: int = 5
+    steps_per_scale: int = 2000
+    d_steps: int = 3
+    g_steps: int = 3
+    lr_g: float = 5e-4
+    lr_d: float = 5e-4
+    beta1: float = 0.5
+    lr_decay: float = 0.1
+    lr_decay_step: int = 1600
+    round_steps: int = 0
+    lambda_gp: float = 0.1
+    alpha_rec: float = 10.0
+    noise_amp: float = 0.1
+    uint8_resize: bool = False
+    redraw_z_rec: bool = False
+    divergence_limit: float = 1e5
+    seed: int = 0
+
+    def width(self, scale: int) -> int:
+        """Channels of both networks at `scale` (0 = coarsest)."""
+        return min(self.base_channels * 2 ** (scale // 4), self.max_channels)
+
+    @property
+    def padding(self) -> int:
+        """Zero pixels on each side that the unpadded convolutions of a network consume."""
+        return self.num_layers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names it and says what to do."""
+
+
+def validate(config: Config) -> Config:
+    """Returns `config`, or raises `ConfigError` for the first setting out of its range."""
+    rules = {
+        "min_size": config.min_size > 2 * config.num_layers,
+        "max_size": config.max_size >= config.min_size,
+        "scale_factor": 0.0 < config.scale_factor < 1.0,
+        "base_channels": config.base_channels >= 1,
+        "max_channels": config.max_channels >= config.base_channels,
+        "num_layers": config.num_layers >= 2,
+        "steps_per_scale": config.steps_per_scale >= 1,
+        "d_steps": config.d_steps >= 1,
+        "g_steps": config.g_steps >= 1,
+        "lr_g": config.lr_g > 0,
+        "lr_d": config.lr_d > 0,
+        "beta1": 0 <= config.beta1 < 1,
+        "lr_decay": config.lr_decay > 0,
+        "lr_decay_step": config.lr_decay_step >= 1,
+        "round_steps": config.round_steps >= 0,
+        "lambda_gp": config.lambda_gp >= 0,
+        "alpha_rec": config.alpha_rec >= 0,
+        "noise_amp": config.noise_amp >= 0,
+        "divergence_limit": config.divergence_limit > 0,
+        "seed": 0 <= config.seed < 2**32,
+    }
+    for name, good in rules.items():
+        if not good:
+            raise ConfigError(
+                f"--config.{name}={getattr(config, name)} is out of range; see the attributes of "
+                "singan_jax.Config for what it may be"
+            )
+    return config
+
+
+def singan() -> Config:
+    """The official defaults: 10 scales of 2000 iterations for a 250-pixel image."""
+    return Config()
+
+
+def thesis() -> Config:
+    """The thesis: 256 px, ratio 0.8, 200 rounds of 30 iterations with fresh optimisers a scale.
+
+    No round reaches the iteration at which the learning rate would drop, so it never does.
+    """
+    return Config(max_size=256, scale_factor=0.8, steps_per_scale=6000, round_steps=30)
+
+
+def quick() -> Config:
+    """A first look: 64 px, 300 iterations a scale; minutes on a laptop, images are rough."""
+    return Config(max_size=64, steps_per_scale=300, lr_decay_step=240)
+
+
+PRESETS = {"singan": singan, "thesis": thesis, "quick": quick}
+
+
+def preset(name: str) -> Config:
+    """The preset called `name`: one of `PRESETS`."""
+    if name not in PRESETS:
+        raise ConfigError(f"--config={name} is no preset; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,92 @@
+"""Finished scales of a fleet: what is kept of them, which there are, reading them back."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from singan_jax import workdir
+from singan_jax.checkpoint import Record, Store
+from singan_jax.generate import FrozenScale
+from singan_jax.models import Variables
+from singan_jax.programs import Bucket
+from singan_jax.workdir import Member
+
+
+class FinishedScale(NamedTuple):
+    """What is kept of a finished scale, for a stack of members.
+
+    Attributes:
+      frozen: the scale, for sampling.
+      discriminator: its variables, from which the next scale may start.
+      rec: (members, h, w, C) reconstruction.
+      rec_next: the same enlarged to the next scale.
+      healthy: (members,) bool.
+      failed_at: (members,) iteration of this scale at which a member went wrong, or -1.
+    """
+
+    frozen: FrozenScale
+    discriminator: Variables
+    rec: np.ndarray
+    rec_next: np.ndarray
+    healthy: np.ndarray
+    failed_at: np.ndarray
+
+
+def group_folder(folder: pathlib.Path, group: int) -> pathlib.Path:
+    """Where a group's checkpoints are."""
+    return folder / "groups" / f"{group:04d}"
+
+
+def finished_scales(store: Store, members: int, num_scales: int) -> int:
+    """Number of scales, counted from the coarsest, that all members of a group have finished."""
+    for scale in range(num_scales):
+        done = [r for r in store.records() if r.scale == scale and r.step is None]
+        if sum(r.last - r.first + 1 for r in done) < members:
+            return scale
+    return num_scales
+
+
+def restore_scale(store: Store, bucket: Bucket, scale: int) -> FinishedScale:
+    """A finished scale of all members of a group, as host arrays."""
+    parts = [
+        store.restore(record, _finished_shapes(bucket, scale, record))
+        for record in store.records()
+        if record.scale == scale and record.step is None
+    ]
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _finished_shapes(bucket: Bucket, scale: int, record: Record) -> FinishedScale:
+    shapes: Any = bucket.shapes[scale]
+    one = FinishedScale(
+        shapes.frozen,
+        shapes.state.discriminator.variables,
+        shapes.rec,
+        shapes.rec_next,
+        shapes.state.healthy,
+        shapes.state.failed_at,
+    )
+    return stacked(one, record.last - record.first + 1)
+
+
+def stacked(shapes: Any, members: int) -> Any:
+    """Shapes of one member's arrays to those of a stack of members."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), shapes)
+
+
+def failures(folder: str | pathlib.Path) -> list[Member]:
+    """The members of a work folder that went wrong, by their newest finished scale."""
+    folder = pathlib.Path(folder)
+    if not (folder / "fleet.json").exists():
+        return []
+    record, found = workdir.read(folder), []
+    for group, members in record.groups().items():
+        bucket = Bucket(record.config, members[0].shape)
+        store = Store(group_folder(folder, group), read_only=True)
+        done = finished_scales(store, len(members), bucket.pyramid.num_scales)
+        if done:
+            healthy = restore_scale(store, bucket, done - 1).healthy
+            found += [m for m, good in zip(members, healthy, strict=True) if not good]
+    return found

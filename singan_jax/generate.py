@@ -1,0 +1,126 @@
+"""The pass through frozen scales, for training and sampling alike."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from singan_jax import pyramid as pyramid_lib
+from singan_jax.config import Config
+from singan_jax.models import Generator, Variables
+from singan_jax.pyramid import Pyramid
+
+
+class FrozenScale(NamedTuple):
+    """A trained scale, as sampling needs it.
+
+    Attributes:
+      generator: its variables, running statistics included.
+      noise_amp: scalar, amplitude of the noise.
+      z_rec: (h, w, 1 or C) the noise whose output is the reconstruction; zero but at scale 0.
+    """
+
+    generator: Variables
+    noise_amp: jax.Array
+    z_rec: jax.Array
+
+
+def pad(images: jax.Array, width: int) -> jax.Array:
+    """Zeros around the pixels of (N, H, W, C) images."""
+    return jnp.pad(images, ((0, 0), (width, width), (width, width), (0, 0)))
+
+
+def noise_shape(size: Sequence[int], scale: int, channels: int) -> tuple[int, int, int]:
+    """Shape of one noise map: at scale 0 a single channel serves all image channels."""
+    height, width = size
+    return height, width, 1 if scale == 0 else channels
+
+
+def noisy_input(prev: jax.Array, noise: jax.Array, noise_amp: jax.Array) -> jax.Array:
+    """`noise_amp * noise + prev`, for a padded `prev` and unpadded noise; padded."""
+    width = (prev.shape[1] - noise.shape[1]) // 2
+    return prev + noise_amp * pad(noise, width)
+
+
+def generator_at(config: Config, scale: int) -> Generator:
+    """The generator module of a scale."""
+    return Generator(config.width(scale), config.num_layers)
+
+
+def fit(images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Crops (N, H, W, C) to `size` at the far ends, then stretches what is still too small.
+
+    Stretching is bilinear with aligned corners. It only happens where an output size is not the
+    trained one, as in the official code.
+    """
+    images = images[:, : size[0], : size[1]]
+    for axis, wanted in ((1, size[0]), (2, size[1])):
+        if images.shape[axis] < wanted:
+            position = jnp.linspace(0.0, images.shape[axis] - 1.0, wanted)
+            low = jnp.clip(jnp.floor(position).astype(int), 0, images.shape[axis] - 2)
+            weight = (position - low).reshape([-1 if a == axis else 1 for a in range(4)])
+            near = jnp.take(images, low, axis=axis)
+            images = near + weight * (jnp.take(images, low + 1, axis=axis) - near)
+    return images
+
+
+def run_scale(
+    config: Config, scale: int, frozen: FrozenScale, prev: jax.Array, noise: jax.Array
+) -> jax.Array:
+    """One frozen scale.
+
+    Args:
+      config: widths and layers.
+      scale: its index.
+      frozen: its weights.
+      prev: (N, h, w, C), the coarser image enlarged to this scale.
+      noise: (N, H, W, 1 or C); where H, W differ from h, w, `prev` is fitted to them.
+
+    Returns:
+      (N, H, W, C).
+    """
+    padded = pad(prev, config.padding)
+    size = (noise.shape[1] + 2 * config.padding, noise.shape[2] + 2 * config.padding)
+    padded = fit(padded, size)
+    noisy = noisy_input(padded, noise, frozen.noise_amp)
+    image: Any = generator_at(config, scale).apply(frozen.generator, noisy, padded, train=False)
+    return image
+
+
+def enlarge(
+    config: Config, pyramid: Pyramid, images: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    """Enlarges the (N, h, w, C) output of a scale by 1 / ratio, cropped to at most `size`."""
+    factor = 1.0 / pyramid.ratio
+    limit = pyramid_lib.scaled_size((images.shape[1], images.shape[2]), factor)
+    size = (min(limit[0], size[0]), min(limit[1], size[1]))
+    return pyramid_lib.resize(images, factor, size, uint8=config.uint8_resize)
+
+
+def through(
+    config: Config,
+    pyramid: Pyramid,
+    scales: Sequence[FrozenScale],
+    noises: Sequence[jax.Array],
+    channels: int,
+) -> jax.Array:
+    """Runs the coarsest `len(scales)` scales and enlarges the result for the next one.
+
+    Args:
+      config: of the member.
+      pyramid: of the member.
+      scales: trained scales, coarsest first.
+      noises: one (N, *pyramid.sizes[n], 1 or C) map per scale.
+      channels: of the image.
+
+    Returns:
+      (N, h, w, C) at the size of scale `len(scales)`; zeros at scale 0.
+    """
+    if not scales:
+        return jnp.zeros((1, *pyramid.sizes[0], channels))
+    prev = jnp.zeros((*noises[0].shape[:3], channels))
+    for n, (frozen, noise) in enumerate(zip(scales, noises, strict=True)):
+        image = run_scale(config, n, frozen, prev, noise)
+        prev = enlarge(config, pyramid, image, pyramid.sizes[n + 1])
+    return prev

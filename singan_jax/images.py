@@ -1,0 +1,293 @@
+"""Reads, checks and writes image files, keeping the precision a file has.
+
+Training on hundreds of images must not stop at the hundredth because of a damaged file, and a
+mammogram must not lose half its bits on the way in. So every file is read and checked before
+training, everything wrong with it becomes an `ImageError` of one clear line, and 16-bit images
+stay 16-bit (pillow reduces 16-bit RGB to 8 bits without a word; those go through imagecodecs).
+"""
+
+import concurrent.futures
+import dataclasses
+import glob
+import hashlib
+import io
+import os
+import re
+import stat
+import uuid
+from collections.abc import Mapping, Sequence
+
+import imagecodecs
+import numpy as np
+import PIL.Image
+
+from singan_jax.decode import REPLACE, UnusableError, decode
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp")
+
+
+class ImageError(ValueError):
+    """An image file that cannot be used.
+
+    Attributes:
+        path: the file or pattern, as given.
+        problem: what is wrong with it.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str):
+        super().__init__(path, problem, remedy)
+        self.path, self.problem, self.remedy = path, problem, remedy
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.path}: {self.problem}; {self.remedy}".splitlines())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Image:
+    """One image at its file's full precision.
+
+    Attributes:
+        name: the member's name, from the file's stem; safe as a folder name.
+        source: the path it was read from.
+        pixels: (H, W, C) uint8 or uint16, C 1 or 3, the whole range of the type used.
+        provenance: carried through to the manifest of samples, e.g. the patient.
+    """
+
+    name: str
+    source: str
+    pixels: np.ndarray  # (H, W, C)
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_pixels(self.pixels)
+
+    @property
+    def bit_depth(self) -> int:
+        """8 or 16."""
+        return self.pixels.dtype.itemsize * 8
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        height, width, channels = self.pixels.shape
+        return height, width, channels
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 over dtype, shape and pixels; the same on every machine."""
+        digest = hashlib.sha256(f"{self.pixels.dtype.name} {self.shape} ".encode())
+        digest.update(self.pixels.astype(self.pixels.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+    def to_float(self) -> np.ndarray:
+        """Returns the pixels as float32 in [-1, 1], (H, W, C)."""
+        unit = self.pixels.astype(np.float32) / np.float32(_max_level(self.bit_depth))
+        return (unit - np.float32(0.5)) * 2  # the official sequence of roundings
+
+
+def find_images(patterns: Sequence[str]) -> tuple[list[str], list[ImageError]]:
+    """Finds the files that patterns name.
+
+    Args:
+        patterns: each a file, a folder (its files with one of `SUFFIXES`; neither hidden files nor
+            folders inside it) or a glob, where `**` goes through folders.
+
+    Returns:
+        The paths, sorted within each pattern, each real file once; and an error for each pattern
+        that gave none.
+    """
+    paths: dict[str, str] = {}  # by real path
+    errors = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        try:
+            found = _match(os.path.expanduser(pattern))
+        except UnusableError as e:
+            errors.append(ImageError(pattern, e.problem, e.remedy))
+        except OSError as e:
+            errors.append(ImageError(pattern, _reason(e), "check its permissions"))
+        else:
+            for path in found:
+                paths.setdefault(os.path.realpath(path), path)
+    return list(paths.values()), errors
+
+
+def read_image(path: str | os.PathLike[str], *, min_size: int = 25) -> Image:
+    """Reads one PNG, JPEG, TIFF, PGM, PPM, PBM or BMP file; its content decides, not its suffix.
+
+    Grayscale gives 1 channel, RGB 3, a palette 3 or, with nothing but grays in use, 1. Samples of
+    16 bits stay so. 1-bit images become 0 and 255, inverted (MINISWHITE) TIFFs are turned right
+    side up in value, JPEG and TIFF orientation is applied, an alpha channel that is opaque
+    throughout is dropped. Netpbm levels are scaled to the nearest of 255 or, above 255, of 65535.
+
+    Args:
+        path: the file.
+        min_size: smallest allowed height and width in pixels.
+
+    Returns:
+        The image; its pixels are not all equal.
+
+    Raises:
+        ImageError: the file cannot be read, is damaged, or holds what SinGAN cannot train on:
+            transparency, CMYK, floating-point samples, several pages, too few pixels, one colour.
+    """
+    path = os.fspath(path)
+    try:
+        pixels = decode(_read_bytes(path))
+        _check_content(pixels, min_size)
+    except UnusableError as e:
+        raise ImageError(path, e.problem, e.remedy) from e
+    return Image(_member_name(path), path, pixels)
+
+
+def read_images(
+    patterns: Sequence[str], *, min_size: int = 25
+) -> tuple[list[Image], list[ImageError]]:
+    """Finds and reads images; see `find_images` and `read_image`.
+
+    Returns:
+        The images in the order found, with names that differ, and all errors. Of two files with
+        the same member name the later one is an error.
+    """
+
+    def read(path: str) -> Image | ImageError:
+        try:
+            return read_image(path, min_size=min_size)
+        except ImageError as e:
+            return e
+
+    paths, errors = find_images(patterns)
+    images: dict[str, Image] = {}
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for path, result in zip(paths, pool.map(read, paths), strict=True):
+            if isinstance(result, ImageError):
+                errors.append(result)
+            elif result.name in images:
+                first = images[result.name].source
+                problem = f"has the same member name, {result.name!r}, as {first}"
+                errors.append(ImageError(path, problem, "rename one of them"))
+            else:
+                images[result.name] = result
+    return list(images.values()), errors
+
+
+def write_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
+    """Writes a PNG whole or not at all.
+
+    Args:
+        path: the file to write or replace; its folder exists.
+        pixels: (H, W, C) uint8 or uint16, C 1 (written as grayscale) or 3.
+
+    Raises:
+        ValueError: pixels of another shape or type.
+        OSError: the file cannot be written.
+    """
+    _check_pixels(pixels)
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    if pixels.dtype == np.uint16:
+        data = imagecodecs.png_encode(pixels)
+    else:
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(pixels).save(buffer, "PNG")
+        data = buffer.getvalue()
+    folder, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as f:
+            f.write(data)
+        os.replace(temporary, path)
+    except BaseException:  # an interrupt must not leave the temporary behind either
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def from_float(x: np.ndarray, bit_depth: int) -> np.ndarray:
+    """Inverse of `Image.to_float`, exact for every level.
+
+    Args:
+        x: any shape; values outside [-1, 1] are clipped, others rounded to the nearest level.
+        bit_depth: 8 or 16.
+
+    Returns:
+        uint8 or uint16 of x's shape.
+
+    Raises:
+        ValueError: another bit depth, or NaN in x.
+    """
+    top = _max_level(bit_depth)
+    x = np.asarray(x, np.float64)
+    if np.isnan(x).any():
+        raise ValueError("x holds NaN, which is no grey level")
+    return np.rint((np.clip(x, -1, 1) + 1) / 2 * top).astype(f"uint{bit_depth}")
+
+
+def _match(pattern: str) -> list[str]:
+    """The files a pattern names, sorted, at least one."""
+    if os.path.isdir(pattern):
+        names = sorted(name for name in os.listdir(pattern) if not name.startswith("."))
+        found = [os.path.join(pattern, n) for n in names if n.lower().endswith(SUFFIXES)]
+        found = [path for path in found if os.path.isfile(path)]
+        if not found:
+            remedy = f"name one that directly holds files ending in {' '.join(SUFFIXES)}"
+            raise UnusableError("is a folder without image files", remedy)
+    elif os.path.lexists(pattern):  # first, as a file's name may hold [ or *
+        found = [pattern]
+    elif glob.has_magic(pattern):
+        matches = sorted(glob.glob(pattern, recursive=True))
+        found = [path for path in matches if not os.path.isdir(path)]
+        if not found:
+            raise UnusableError("matches no file", "check the pattern, and quote it in a shell")
+    else:
+        raise UnusableError("does not exist", "check the path")
+    return found
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
+            raise UnusableError("is not a regular file", "name an image file")
+        with open(path, "rb") as f:
+            data = f.read()
+    except OSError as e:
+        raise UnusableError(
+            f"cannot be read ({_reason(e)})", "check the path and permissions"
+        ) from e
+    if not data:
+        raise UnusableError("is empty", REPLACE)
+    return data
+
+
+def _check_content(pixels: np.ndarray, min_size: int) -> None:
+    height, width, _ = pixels.shape
+    if min(height, width) < min_size:
+        raise UnusableError(
+            f"is {width}x{height} pixels, SinGAN's coarsest scale needs {min_size}",
+            "enlarge it or lower --config.min_size",
+        )
+    if (pixels == pixels[0, 0]).all():
+        raise UnusableError("all pixels are equal, nothing to learn", "leave it out")
+
+
+def _member_name(path: str) -> str:
+    stem = os.path.splitext(os.path.basename(path))[0]
+    # A leading dot would hide the folder, or name its parent.
+    return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", stem) or "_"
+
+
+def _check_pixels(pixels: np.ndarray) -> None:
+    if pixels.dtype.name not in ("uint8", "uint16") or pixels.ndim != 3:
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 or uint16 (H, W, C)")
+    if pixels.shape[2] not in (1, 3):
+        raise ValueError(f"pixels have {pixels.shape[2]} channels, not 1 or 3")
+
+
+def _max_level(bit_depth: int) -> int:
+    if bit_depth not in (8, 16):
+        raise ValueError(f"bit depth is {bit_depth}, not 8 or 16")
+    return 2**bit_depth - 1
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

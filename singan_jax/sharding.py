@@ -1,0 +1,127 @@
+"""Spreading members over devices: the only file that knows of meshes.
+
+Members are independent, so the fleet axis is split over devices and each device runs its own
+members by itself: `shard_map`, no collectives. (`jit` with a sharded `vmap` is not an
+alternative: XLA's partitioner mishandles the weight gradient of a convolution batched over
+weights, silently.)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "fleet"
+
+
+def mesh() -> Mesh:
+    """All devices of this process' backend, in a line."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def padded_size(members: int) -> int:
+    """`members` rounded up to a multiple of the number of devices."""
+    devices = jax.device_count()
+    return -(-members // devices) * devices
+
+
+def padded(tree: Any, members: int) -> Any:
+    """Repeats the last member until there are `members`, rounded up to whole devices."""
+    members = padded_size(members)
+
+    def pad(x: Any) -> Any:
+        missing = members - x.shape[0]
+        if not missing:
+            return x
+        stack = jnp if isinstance(x, jax.Array) else np
+        return stack.concatenate([x, stack.repeat(x[-1:], missing, axis=0)])
+
+    return jax.tree.map(pad, tree)
+
+
+def to_devices(tree: Any) -> Any:
+    """Puts arrays whose leading axis is the fleet's on the devices, split along it."""
+    sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
+    return jax.device_put(tree, sharding)
+
+
+def to_host(tree: Any, members: int) -> Any:
+    """The first `members` entries of every array, as NumPy arrays."""
+    return jax.tree.map(lambda x: np.asarray(x)[:members], jax.device_get(tree))
+
+
+def specs(tree: Any, members: int) -> Any:
+    """Shapes of per-member arrays stacked `members` deep and split over the devices.
+
+    Args:
+      tree: shapes (or arrays) of one member.
+      members: a multiple of the number of devices.
+    """
+    sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype, sharding=sharding), tree
+    )
+
+
+def scalar_spec(dtype: Any) -> jax.ShapeDtypeStruct:
+    """A scalar that is the same for all members."""
+    return jax.ShapeDtypeStruct((), dtype, sharding=NamedSharding(mesh(), PartitionSpec()))
+
+
+def over_members(
+    function: Callable[..., Any], shared: int = 0, donate: tuple[int, ...] = ()
+) -> Any:
+    """Runs a function of one member for a whole fleet.
+
+    On CPU a device runs its members one after another, which keeps each in cache and avoids
+    convolutions batched over weights; elsewhere it runs them as one batch.
+
+    Args:
+      function: takes and returns pytrees of one member; its last `shared` arguments are scalars
+        common to all members.
+      shared: how many those are.
+      donate: indices of arguments whose memory the result may take over.
+
+    Returns:
+      A jitted function of the same arguments with a leading fleet axis (a multiple of the number
+      of devices) on all but the shared ones.
+    """
+    one_by_one = jax.default_backend() == "cpu"
+
+    def local(*arguments: Any) -> Any:
+        split = len(arguments) - shared
+        members, common = arguments[:split], arguments[split:]
+        if one_by_one:
+            return jax.lax.map(lambda member: function(*member, *common), members)
+        return jax.vmap(lambda *member: function(*member, *common))(*members)
+
+    def spread(*arguments: Any) -> Any:
+        split = len(arguments) - shared
+        in_specs = (PartitionSpec(AXIS),) * split + (PartitionSpec(),) * shared
+        mapped = jax.shard_map(
+            local, mesh=mesh(), in_specs=in_specs, out_specs=PartitionSpec(AXIS), check_vma=False
+        )
+        return mapped(*arguments)
+
+    return jax.jit(spread, donate_argnums=donate)
+
+
+def fits(compiled: Any, share: float) -> bool:
+    """Whether a compiled program and its arguments fit into `share` of each device's memory.
+
+    True where the backend does not tell its memory (CPU).
+    """
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return True
+    needs = compiled.memory_analysis()
+    total = (
+        needs.argument_size_in_bytes
+        + needs.output_size_in_bytes
+        + needs.temp_size_in_bytes
+        - needs.alias_size_in_bytes
+    )
+    return total <= share * stats["bytes_limit"]

@@ -1,0 +1,167 @@
+"""A trained fleet: its members, and samples from any of them."""
+
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from singan_jax import finished, sample, sharding, workdir
+from singan_jax.checkpoint import Store
+from singan_jax.finished import FinishedScale
+from singan_jax.images import from_float
+from singan_jax.programs import Bucket
+from singan_jax.workdir import Member, WorkdirError
+
+_PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory and show progress
+
+
+class Samples(NamedTuple):
+    """Consecutive samples of one member.
+
+    Attributes:
+      member: whose.
+      first: index of the first.
+      pixels: (count, H, W, C) uint8 or uint16, as the member's image.
+    """
+
+    member: Member
+    first: int
+    pixels: np.ndarray
+
+
+class Fleet:
+    """Read access to a work folder, also while it trains."""
+
+    def __init__(self, folder: str | pathlib.Path):
+        """Opens a work folder.
+
+        Raises:
+          WorkdirError: it holds no fleet.
+        """
+        self.folder = pathlib.Path(folder)
+        record = workdir.read(self.folder)
+        self.config, self.members = record.config, record.members
+        self._groups = record.groups()
+
+    @functools.cache  # noqa: B019 - a fleet lives as long as its process
+    def _bucket(self, shape: tuple[int, int, int]) -> Bucket:
+        return Bucket(self.config, shape)
+
+    def num_scales(self, member: Member) -> int:
+        """Finished scales of a member; 0 before the coarsest is done."""
+        bucket = self._bucket(member.shape)
+        store = Store(finished.group_folder(self.folder, member.group), read_only=True)
+        size = len(self._groups[member.group])
+        return finished.finished_scales(store, size, bucket.pyramid.num_scales)
+
+    def scales(self, group: int) -> list[FinishedScale]:
+        """The finished scales of a group's members, stacked by `Member.index`."""
+        members = self._groups[group]
+        store = Store(finished.group_folder(self.folder, group), read_only=True)
+        bucket = self._bucket(members[0].shape)
+        return [
+            finished.restore_scale(store, bucket, n) for n in range(self.num_scales(members[0]))
+        ]
+
+    def select(self, names: Sequence[str] | None) -> list[Member]:
+        """Members by name; all where None.
+
+        Raises:
+          WorkdirError: no member has that name.
+        """
+        if names is None:
+            return list(self.members)
+        known = {member.name: member for member in self.members}
+        for name in names:
+            if name not in known:
+                raise WorkdirError(
+                    f"{self.folder}: has no member {name!r}; its {len(known)} members are "
+                    f"{', '.join(list(known)[:5])}{', ...' if len(known) > 5 else ''}"
+                )
+        return [known[name] for name in names]
+
+    def sample(
+        self,
+        count: int,
+        key: jax.Array,
+        *,
+        names: Sequence[str] | None = None,
+        start_scale: int = 0,
+        scale_v: float = 1.0,
+        scale_h: float = 1.0,
+    ) -> Iterator[Samples]:
+        """Draws samples.
+
+        A sample depends on the key, its member's image and its index alone.
+
+        Args:
+          count: samples per member.
+          key: random key.
+          names: of members; all where None.
+          start_scale: coarsest scale with fresh noise; those below it reconstruct the image.
+          scale_v: output height over trained height.
+          scale_h: output width over trained width.
+
+        Yields:
+          Consecutive samples, member by member within each group.
+
+        Raises:
+          WorkdirError: an unknown name, or a member with no finished scale.
+          ValueError: `start_scale` or an output size out of range.
+        """
+        chosen = self.select(names)
+        for group in dict.fromkeys(member.group for member in chosen):
+            members = [member for member in chosen if member.group == group]
+            scales = self.scales(group)
+            if not scales:
+                raise WorkdirError(
+                    f"{self.folder}: {members[0].name!r} has no finished scale yet; let "
+                    "python -m launch.train_fleet run on"
+                )
+            bucket = self._bucket(members[0].shape)
+            plan = sample.Plan(
+                self.config,
+                bucket.pyramid,
+                bucket.channels,
+                len(scales),
+                start_scale,
+                scale_v,
+                scale_h,
+            )
+            yield from _draw_group(plan, members, scales, key, count)
+
+
+def _draw_group(
+    plan: sample.Plan,
+    members: Sequence[Member],
+    scales: Sequence[FinishedScale],
+    key: jax.Array,
+    count: int,
+) -> Iterator[Samples]:
+    height, width = plan.noise_size(plan.num_scales - 1)
+    block = min(count, max(1, _PIXELS_PER_CALL // (height * width * plan.channels)))
+    together = sharding.padded_size(1)
+    for start in range(0, len(members), together):
+        batch = members[start : start + together]
+        index = np.array([member.index for member in batch])
+        frozen = jax.tree.map(lambda x, index=index: x[index], [s.frozen for s in scales])
+        keys = jnp.stack([sampling_key(key, member) for member in batch])
+        for first in range(0, count, block):
+            images = sample.draw(plan, frozen, keys, block, first)
+            for n, member in enumerate(batch):
+                pixels = from_float(images[n, : count - first], member.bit_depth)
+                yield Samples(member, first, pixels)
+
+
+def sampling_key(key: jax.Array, member: Member) -> jax.Array:
+    """A member's own key for sampling."""
+    return jax.random.fold_in(key, int(member.digest[:8], 16))
+
+
+def load_fleet(folder: str | pathlib.Path) -> Fleet:
+    """Opens the work folder of a fleet; see `Fleet`."""
+    return Fleet(folder)

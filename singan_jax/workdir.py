@@ -1,0 +1,236 @@
+"""What a work folder says of its fleet: config, members, where each is kept.
+
+Its files:
+
+    fleet.json    config and members; written once, extended when images are added
+    runs.jsonl    one line per run: command, versions, devices
+    groups/0000/  checkpoints of a group of members of one shape (see `checkpoint`)
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from singan_jax import runtime
+from singan_jax.config import Config
+from singan_jax.images import Image
+
+FORMAT = 1
+GROUP_SIZE = 256  # members whose arrays are held in host memory at once
+
+
+class WorkdirError(ValueError):
+    """The work folder cannot serve this command; the message says why and how to go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One image of a fleet and the place of its model.
+
+    Attributes:
+      name: unique in the fleet.
+      source: path of the image.
+      digest: of its pixels; with config and seed it decides the model.
+      shape: (H, W, C).
+      bit_depth: 8 or 16.
+      provenance: of the image, for manifests.
+      group: number of the group it is kept in.
+      index: its place there.
+      attempt: how often it was started afresh after going wrong; part of its seed.
+    """
+
+    name: str
+    source: str
+    digest: str
+    shape: tuple[int, int, int]
+    bit_depth: int
+    provenance: Mapping[str, str]
+    group: int
+    index: int
+    attempt: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FleetRecord:
+    """The content of fleet.json."""
+
+    config: Config
+    members: tuple[Member, ...]
+
+    def groups(self) -> dict[int, list[Member]]:
+        """Members by group, each in the order of `index`."""
+        found: dict[int, list[Member]] = {}
+        for member in sorted(self.members, key=lambda m: (m.group, m.index)):
+            found.setdefault(member.group, []).append(member)
+        return found
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that at any moment the old or the new content is there, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(folder: pathlib.Path) -> FleetRecord:
+    """Reads fleet.json.
+
+    Raises:
+      WorkdirError: there is none, or it is damaged or of another format.
+    """
+    path = folder / "fleet.json"
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT:
+            raise WorkdirError(
+                f"{path}: format {content['format']}, this version reads {FORMAT}; use the "
+                "version of singan-jax that wrote it"
+            )
+        members = [Member(**{**m, "shape": tuple(m["shape"])}) for m in content["members"]]
+        return FleetRecord(Config(**content["config"]), tuple(members))
+    except FileNotFoundError:
+        raise WorkdirError(
+            f"{folder}: holds no fleet (no fleet.json); train one with python -m launch.train_fleet"
+        ) from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise WorkdirError(f"{path}: damaged ({error!r}); restore it from a copy") from error
+
+
+def write(folder: pathlib.Path, record: FleetRecord) -> None:
+    """Writes fleet.json."""
+    content = {
+        "format": FORMAT,
+        "config": record.config.to_dict(),
+        "members": [dataclasses.asdict(member) for member in record.members],
+    }
+    write_atomically(folder / "fleet.json", json.dumps(content, indent=1) + "\n")
+
+
+def log_run(folder: pathlib.Path) -> None:
+    """Appends this process' command, versions and devices to runs.jsonl."""
+    with (folder / "runs.jsonl").open("a") as file:
+        file.write(json.dumps(runtime.provenance()) + "\n")
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Makes sure that one process at a time writes to the folder, which is made if need be.
+
+    Raises:
+      WorkdirError: it cannot be made or written to, or another process is training in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise WorkdirError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --workdir"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkdirError(
+                f"{folder}: another process is training in it; wait for it, or choose another "
+                "--workdir"
+            ) from None
+        yield
+
+
+def _place(images: Sequence[tuple[Image, int]], first_group: int) -> list[Member]:
+    """Puts images (with their attempt) into groups: by shape, evenly, at most GROUP_SIZE each."""
+    buckets: dict[tuple[int, int, int], list[tuple[Image, int]]] = {}
+    for image, attempt in images:
+        buckets.setdefault(image.shape, []).append((image, attempt))
+    members, group = [], first_group
+    for bucket in buckets.values():
+        count = -(-len(bucket) // GROUP_SIZE)
+        size = -(-len(bucket) // count)
+        for n, (image, attempt) in enumerate(bucket):
+            members.append(
+                Member(
+                    image.name,
+                    image.source,
+                    image.digest,
+                    image.shape,
+                    image.bit_depth,
+                    dict(image.provenance),
+                    group + n // size,
+                    n % size,
+                    attempt,
+                )
+            )
+        group += count
+    return members
+
+
+def enroll(
+    folder: pathlib.Path, images: Sequence[Image], config: Config, retry: Sequence[str] = ()
+) -> FleetRecord:
+    """The fleet of a work folder, made or extended by `images`.
+
+    Args:
+      folder: the work folder, locked.
+      images: all images of the command; those the fleet does not know yet are added.
+      config: must be the fleet's.
+      retry: names of members to start afresh from a new seed.
+
+    Raises:
+      WorkdirError: the folder holds a fleet of another config, an image changed since, or one of
+        the fleet's images is missing from `images`.
+    """
+    if not (folder / "fleet.json").exists():
+        record = FleetRecord(config, tuple(_place([(image, 0) for image in images], 0)))
+        write(folder, record)
+        return record
+    record = read(folder)
+    _refuse_other_config(folder, record.config, config)
+    given = {image.name: image for image in images}
+    for member in record.members:
+        if member.name not in given:
+            raise WorkdirError(
+                f"{folder}: trained on {member.source} too, which this command does not name; add "
+                "it to --images, or choose another --workdir"
+            )
+        if given[member.name].digest != member.digest:
+            raise WorkdirError(
+                f"{given[member.name].source}: differs from the image that {folder} was trained "
+                f"on as {member.name!r}; rename it, or choose another --workdir"
+            )
+    known = {member.name: member for member in record.members}
+    starts = [
+        (image, known[image.name].attempt + 1 if image.name in known else 0)
+        for image in images
+        if image.name not in known or image.name in retry
+    ]
+    if starts:
+        kept = [member for member in record.members if member.name not in retry]
+        next_group = 1 + max(member.group for member in record.members)
+        record = FleetRecord(config, (*kept, *_place(starts, next_group)))
+        write(folder, record)
+    return record
+
+
+def _refuse_other_config(folder: pathlib.Path, old: Config, new: Config) -> None:
+    changes: list[tuple[str, Any, Any]] = [
+        (name, value, new.to_dict()[name])
+        for name, value in old.to_dict().items()
+        if new.to_dict()[name] != value
+    ]
+    if changes:
+        listed = ", ".join(f"{name} {a} there, {b} here" for name, a, b in changes)
+        raise WorkdirError(
+            f"{folder}: holds a fleet with other settings ({listed}); repeat them to go on with "
+            "it, or choose another --workdir"
+        )

@@ -1,0 +1,139 @@
+"""The convolution against `lax.conv_general_dilated` in float64: values and two derivatives."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from singan_jax import conv
+
+CHOICES = (*conv.IMPLEMENTATIONS, None)  # None: the choice measured for this backend
+# (N, H, W, input channels, output channels)
+SHAPES = [(1, 7, 9, 3, 12), (2, 11, 5, 12, 1), (3, 9, 13, 1, 3), (2, 7, 7, 20, 24), (1, 3, 3, 5, 2)]
+
+
+def reference(x, w):
+    return lax.conv_general_dilated(
+        x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def implementation(choice):
+    return lambda x, w: conv.conv3x3(x, w, choice)
+
+
+def drawn(shape, seed=0, members=()):
+    n, height, width, c_in, c_out = shape
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(*members, n, height, width, c_in))
+    return x, rng.normal(size=(*members, 3, 3, c_in, c_out)) / np.sqrt(9 * c_in)
+
+
+def curved(y):
+    """A scalar whose every derivative depends on y."""
+    return jnp.sum(jnp.sin(y) * jnp.cos(0.1 * jnp.arange(y.size).reshape(y.shape)))
+
+
+def derivatives(op):
+    """Maps (x, w) to the value, the gradients, and those of the norm of the input gradient."""
+
+    def penalty(x, w):
+        gradient = jax.grad(lambda x: curved(op(x, w)))(x)
+        return jnp.square(jnp.sqrt(1.0 + jnp.square(gradient).sum(-1)) - 1).sum()
+
+    def everything(x, w):
+        first = jax.grad(lambda x, w: curved(op(x, w)), (0, 1))(x, w)
+        return op(x, w), first, jax.grad(penalty, (0, 1))(x, w)
+
+    return everything
+
+
+@functools.cache
+def expected_of(shape):
+    """What `derivatives` must give for `drawn(shape)`."""
+    with jax.enable_x64(True):
+        return jax.device_get(jax.jit(derivatives(reference))(*drawn(shape)))
+
+
+def assert_close(actual, expected, tolerance):
+    """Every entry within `tolerance` of the largest magnitude of its array."""
+
+    def check(a, e):
+        assert a.shape == e.shape
+        scale = max(1.0, np.abs(e).max())
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * scale)
+
+    jax.tree.map(check, actual, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_value_and_two_derivatives(choice, shape):
+    x, w = drawn(shape)
+    expected = expected_of(shape)
+    with jax.enable_x64(True):
+        actual = jax.jit(derivatives(implementation(choice)))(x, w)
+        assert actual[0].dtype == jnp.float64
+        assert_close(actual, expected, 1e-10)
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[3]], ids=str)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_single_precision(choice, shape):
+    x, w = (jnp.asarray(a, jnp.float32) for a in drawn(shape))
+    assert_close(jax.jit(derivatives(implementation(choice)))(x, w), expected_of(shape), 1e-5)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_gradients_of_the_weight_gradient(choice):
+    """Mixed derivatives reach the third map's own derivative: to x, to w, from each gradient."""
+
+    def of_both(op):
+        def size(x, w):
+            return sum(
+                jnp.sum(jnp.sin(g)) for g in jax.grad(lambda *a: curved(op(*a)), (0, 1))(x, w)
+            )
+
+        return jax.grad(size, (0, 1))
+
+    with jax.enable_x64(True):
+        x, w = (jnp.asarray(a) for a in drawn((2, 7, 9, 3, 5)))
+        expected = jax.jit(of_both(reference))(x, w)
+        assert_close(jax.jit(of_both(implementation(choice)))(x, w), expected, 1e-10)
+
+
+@pytest.mark.parametrize("run", ["vmap", "map"])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_members_with_their_own_weights(choice, run):
+    with jax.enable_x64(True):
+        x, w = (jnp.asarray(a) for a in drawn((2, 9, 7, 3, 8), members=(3,)))
+        solo = jax.jit(derivatives(reference))
+        alone = [solo(x[n], w[n]) for n in range(3)]
+        expected = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
+        member = derivatives(implementation(choice))
+        fleet = (
+            jax.vmap(member)
+            if run == "vmap"
+            else lambda x, w: lax.map(lambda a: member(*a), (x, w))
+        )
+        assert_close(jax.jit(fleet)(x, w), expected, 1e-10)
+
+
+def test_long_strips_of_the_weight_gradient(monkeypatch):
+    """An image cut into several strips, the last one shorter, sums to the same."""
+    monkeypatch.setattr(conv, "_STRIP_BYTES", 4 * 10 * 6 * 4)  # four rows
+    with jax.enable_x64(True):
+        x, w = (jnp.asarray(a) for a in drawn((2, 13, 12, 5, 6)))
+        expected = derivatives(reference)(x, w)
+        assert_close(derivatives(implementation("direct"))(x, w), expected, 1e-10)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_the_table_has_a_choice_for_every_layer(backend):
+    for name in ("convolve", "weight_gradient"):
+        for c_in in (1, 3, 32):
+            for c_out in (1, 3, 32):
+                assert conv.choose(name, c_in, c_out, backend) in conv.IMPLEMENTATIONS

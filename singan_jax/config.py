@@ -8,6 +8,8 @@ diagnosis" (2023, arXiv 2405.19754).
 import dataclasses
 from typing import Any
 
+from singan_jax.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -78,7 +80,7 @@ class Config:
         return dataclasses.asdict(self)
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A setting that cannot work; the message names it and says what to do."""
 
 

@@ -88,5 +88,6 @@ def failures(folder: str | pathlib.Path) -> list[Member]:
         done = finished_scales(store, len(members), bucket.pyramid.num_scales)
         if done:
             healthy = restore_scale(store, bucket, done - 1).healthy
-            found += [m for m, good in zip(members, healthy, strict=True) if not good]
+            current = [member for member in members if member in record.members]
+            found += [member for member in current if not healthy[member.index]]
     return found

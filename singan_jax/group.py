@@ -74,7 +74,9 @@ class GroupTrainer:
         ]
         self._monitor.skip(done)
         for scale in range(done, bucket.pyramid.num_scales):
+            started = time.monotonic()
             compiled = bucket.programs(scale, size)
+            self._monitor.compiled(scale, time.monotonic() - started)
             bucket.prefetch(scale + 1, size)
             for first, last, step, state in self._slices(scale, compiled.members):
                 work = _Slice(scale, first, last, compiled)

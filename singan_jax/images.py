@@ -21,12 +21,15 @@ import imagecodecs
 import numpy as np
 import PIL.Image
 
+from singan_jax import pyramid
+from singan_jax.config import Config
 from singan_jax.decode import REPLACE, UnusableError, decode
+from singan_jax.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp")
 
 
-class ImageError(ValueError):
+class ImageError(InputError):
     """An image file that cannot be used.
 
     Attributes:
@@ -112,7 +115,7 @@ def find_images(patterns: Sequence[str]) -> tuple[list[str], list[ImageError]]:
     return list(paths.values()), errors
 
 
-def read_image(path: str | os.PathLike[str], *, min_size: int = 25) -> Image:
+def read_image(path: str | os.PathLike[str], config: Config) -> Image:
     """Reads one PNG, JPEG, TIFF, PGM, PPM, PBM or BMP file; its content decides, not its suffix.
 
     Grayscale gives 1 channel, RGB 3, a palette 3 or, with nothing but grays in use, 1. Samples of
@@ -122,7 +125,7 @@ def read_image(path: str | os.PathLike[str], *, min_size: int = 25) -> Image:
 
     Args:
         path: the file.
-        min_size: smallest allowed height and width in pixels.
+        config: decides which sizes can be trained on (see `pyramid.plan`).
 
     Returns:
         The image; its pixels are not all equal.
@@ -134,15 +137,13 @@ def read_image(path: str | os.PathLike[str], *, min_size: int = 25) -> Image:
     path = os.fspath(path)
     try:
         pixels = decode(_read_bytes(path))
-        _check_content(pixels, min_size)
+        _check_content(pixels, config)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
     return Image(_member_name(path), path, pixels)
 
 
-def read_images(
-    patterns: Sequence[str], *, min_size: int = 25
-) -> tuple[list[Image], list[ImageError]]:
+def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], list[ImageError]]:
     """Finds and reads images; see `find_images` and `read_image`.
 
     Returns:
@@ -152,7 +153,7 @@ def read_images(
 
     def read(path: str) -> Image | ImageError:
         try:
-            return read_image(path, min_size=min_size)
+            return read_image(path, config)
         except ImageError as e:
             return e
 
@@ -171,6 +172,18 @@ def read_images(
     return list(images.values()), errors
 
 
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Encodes (H, W, C) uint8 or uint16 pixels, C 1 (as grayscale) or 3, as PNG."""
+    _check_pixels(pixels)
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    if pixels.dtype == np.uint16:
+        return bytes(imagecodecs.png_encode(pixels))
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def write_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     """Writes a PNG whole or not at all.
 
@@ -182,15 +195,7 @@ def write_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
         ValueError: pixels of another shape or type.
         OSError: the file cannot be written.
     """
-    _check_pixels(pixels)
-    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    if pixels.dtype == np.uint16:
-        data = imagecodecs.png_encode(pixels)
-    else:
-        buffer = io.BytesIO()
-        PIL.Image.fromarray(pixels).save(buffer, "PNG")
-        data = buffer.getvalue()
+    data = png_bytes(pixels)
     folder, name = os.path.split(os.fspath(path))
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -259,13 +264,13 @@ def _read_bytes(path: str) -> bytes:
     return data
 
 
-def _check_content(pixels: np.ndarray, min_size: int) -> None:
+def _check_content(pixels: np.ndarray, config: Config) -> None:
     height, width, _ = pixels.shape
-    if min(height, width) < min_size:
-        raise UnusableError(
-            f"is {width}x{height} pixels, SinGAN's coarsest scale needs {min_size}",
-            "enlarge it or lower --config.min_size",
-        )
+    try:
+        pyramid.plan((height, width), config)
+    except ValueError as e:
+        remedy = "enlarge or crop it, or lower --config.min_size"
+        raise UnusableError(str(e), remedy) from e
     if (pixels == pixels[0, 0]).all():
         raise UnusableError("all pixels are equal, nothing to learn", "leave it out")
 

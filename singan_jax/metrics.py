@@ -11,7 +11,7 @@ import json
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -33,9 +33,9 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left{post
 class Monitor:
     """Told of what happens while a fleet trains; writes it into the work folder."""
 
-    def __init__(self, folder: pathlib.Path, *, quiet: bool = False):
+    def __init__(self, folder: str | pathlib.Path, *, quiet: bool = False):
         """`quiet` leaves out the progress bar and the pictures."""
-        self._folder, self._quiet = folder, quiet
+        self._folder, self._quiet = pathlib.Path(folder), quiet
         self._bar: tqdm.tqdm | None = None
         self._costs: list[list[float]] = []
         self._group = -1
@@ -53,7 +53,7 @@ class Monitor:
         work = [size * sum(costs) for size, costs in zip(self._sizes, self._costs, strict=True)]
         total = config.steps_per_scale * sum(work)
         self._bar = tqdm.tqdm(total=total, bar_format=_BAR, disable=self._quiet)
-        self._lines = (self._folder / "metrics.jsonl").open("a")
+        self._lines = _open_lines(self._folder / "metrics.jsonl")
         self._board = SummaryWriter(str(self._folder / "tensorboard"))
 
     def skip(self, scales: int) -> None:
@@ -61,6 +61,10 @@ class Monitor:
         self._group += 1
         costs = self._costs[self._group][:scales]
         self._advance(self._config.steps_per_scale * self._sizes[self._group] * sum(costs))
+
+    def compiled(self, scale: int, seconds: float) -> None:
+        """The programs of a scale are there, after waiting for them."""
+        self._lines.write(json.dumps({"scale": scale, "compile_wait_s": round(seconds, 3)}) + "\n")
 
     def resumed(self, scale: int, members: Sequence[Member], step: int) -> None:
         """Training of these members at a scale starts at iteration `step`."""
@@ -152,6 +156,15 @@ class Monitor:
     def _advance(self, cost: float) -> None:
         if self._bar is not None and cost:
             self._bar.update(cost)
+
+
+def _open_lines(path: pathlib.Path) -> TextIO:
+    """Opens a file of lines for more of them, without the piece of one that a kill left behind."""
+    if path.exists():
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+    return path.open("a")
 
 
 def _finite(value: Any) -> float | None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from singan_jax.conv import conv3x3
+from singan_jax.conv import convolve
 
 Variables = dict[str, Any]  # {"params": ..., "batch_stats": ...}
 
@@ -75,7 +75,7 @@ class ConvBlock(nn.Module):
         """(N, H, W, C) to (N, H - 2, W - 2, width)."""
         shape = (3, 3, x.shape[-1], self.width)
         kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
-        x = ImageNorm(name="norm")(conv3x3(x, kernel), train=train)
+        x = ImageNorm(name="norm")(convolve(x, kernel), train=train)
         return jnp.where(x > 0, x, _SLOPE * x)
 
 
@@ -97,7 +97,7 @@ class Stack(nn.Module):
         bias = self.param("bias", _pytorch_bias(9 * self.width), (self.features,), jnp.float32)
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
-        return conv3x3(x, kernel) + bias
+        return convolve(x, kernel) + bias
 
 
 class Generator(nn.Module):

@@ -56,7 +56,10 @@ def plan(image_size: tuple[int, int], config: Config) -> Pyramid:
     """
     short, long = min(image_size), max(image_size)
     if short < config.min_size:
-        raise ValueError(f"shorter side {short} is below min_size {config.min_size}")
+        raise ValueError(
+            f"is {image_size[1]}x{image_size[0]} pixels, SinGAN's coarsest scale needs "
+            f"{config.min_size}"
+        )
     log_factor = math.log(config.scale_factor)
     num_scales = math.ceil(math.log(config.min_size / short) / log_factor) + 1
     scale2stop = math.ceil(math.log(min(config.max_size, long) / long) / log_factor)
@@ -65,8 +68,8 @@ def plan(image_size: tuple[int, int], config: Config) -> Pyramid:
     finest = scaled_size(image_size, scale1)
     if min(finest) < config.min_size or stop_scale < 1:
         raise ValueError(
-            f"{image_size[1]}x{image_size[0]} shrinks to {finest[1]}x{finest[0]} pixels at "
-            f"max_size {config.max_size}: its shorter side falls below min_size {config.min_size}"
+            f"is {image_size[1]}x{image_size[0]} pixels, which shrinks to {finest[1]}x{finest[0]} "
+            f"at max_size {config.max_size}, narrower than min_size {config.min_size}"
         )
     ratio = (config.min_size / min(finest)) ** (1 / stop_scale)
     sizes = tuple(scaled_size(finest, ratio ** (stop_scale - n)) for n in range(stop_scale + 1))

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+
 
 def cache_dir() -> pathlib.Path:
     """The user's cache folder of this project; `XDG_CACHE_HOME` moves it."""
@@ -31,9 +33,9 @@ def configure_jax(cpu_devices: int | None = None) -> None:
     """
     if cpu_devices is None:
         cpu_devices = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    flag = "--xla_cpu_multi_thread_eigen=false"
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    given = os.environ.get("XLA_FLAGS", "")
+    if _ONE_THREAD not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {_ONE_THREAD}".strip()
     jax.config.update("jax_num_cpu_devices", cpu_devices)
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))

@@ -16,6 +16,7 @@ import numpy as np
 
 from singan_jax import generate, sharding
 from singan_jax.config import Config
+from singan_jax.errors import InputError
 from singan_jax.generate import FrozenScale
 from singan_jax.pyramid import Pyramid
 
@@ -44,12 +45,12 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_scale < self.num_scales:
-            raise ValueError(
+            raise InputError(
                 f"start scale {self.start_scale} is out of range; the fleet has scales 0 to "
                 f"{self.num_scales - 1}"
             )
         if min(self.noise_size(self.start_scale)) < 1:
-            raise ValueError(
+            raise InputError(
                 f"scale_v={self.scale_v}, scale_h={self.scale_h} leave no pixels at scale "
                 f"{self.start_scale}; both must be well above 0"
             )

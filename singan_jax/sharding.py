@@ -6,6 +6,7 @@ alternative: XLA's partitioner mishandles the weight gradient of a convolution b
 weights, silently.)
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -112,11 +113,11 @@ def over_members(
 def fits(compiled: Any, share: float) -> bool:
     """Whether a compiled program and its arguments fit into `share` of each device's memory.
 
-    True where the backend does not tell its memory (CPU).
+    CPU devices share half the machine's memory; the other half is for the host's own copies.
     """
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" not in stats:
-        return True
+    stats = jax.local_devices()[0].memory_stats() or {}
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = stats.get("bytes_limit", machine // 2 // jax.local_device_count())
     needs = compiled.memory_analysis()
     total = (
         needs.argument_size_in_bytes
@@ -124,4 +125,4 @@ def fits(compiled: Any, share: float) -> bool:
         + needs.temp_size_in_bytes
         - needs.alias_size_in_bytes
     )
-    return total <= share * stats["bytes_limit"]
+    return total <= share * limit

@@ -1,6 +1,7 @@
 """A trained fleet: its members, and samples from any of them."""
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -45,36 +46,42 @@ class Fleet:
         self.folder = pathlib.Path(folder)
         record = workdir.read(self.folder)
         self.config, self.members = record.config, record.members
-        self._groups = record.groups()
+        self.groups = record.groups()
 
     @functools.cache  # noqa: B019 - a fleet lives as long as its process
-    def _bucket(self, shape: tuple[int, int, int]) -> Bucket:
+    def bucket(self, shape: tuple[int, int, int]) -> Bucket:
+        """The pyramid and shapes of all members of one image shape."""
         return Bucket(self.config, shape)
 
     def num_scales(self, member: Member) -> int:
         """Finished scales of a member; 0 before the coarsest is done."""
-        bucket = self._bucket(member.shape)
+        bucket = self.bucket(member.shape)
         store = Store(finished.group_folder(self.folder, member.group), read_only=True)
-        size = len(self._groups[member.group])
+        size = len(self.groups[member.group])
         return finished.finished_scales(store, size, bucket.pyramid.num_scales)
 
     def scales(self, group: int) -> list[FinishedScale]:
         """The finished scales of a group's members, stacked by `Member.index`."""
-        members = self._groups[group]
+        members = self.groups[group]
         store = Store(finished.group_folder(self.folder, group), read_only=True)
-        bucket = self._bucket(members[0].shape)
+        bucket = self.bucket(members[0].shape)
         return [
             finished.restore_scale(store, bucket, n) for n in range(self.num_scales(members[0]))
         ]
 
+    def failed(self) -> list[Member]:
+        """Members that went wrong, whose coarser scales alone are trained."""
+        return finished.failures(self.folder)
+
     def select(self, names: Sequence[str] | None) -> list[Member]:
-        """Members by name; all where None.
+        """Members by name; all that did not go wrong where None.
 
         Raises:
           WorkdirError: no member has that name.
         """
         if names is None:
-            return list(self.members)
+            failed = self.failed()
+            return [member for member in self.members if member not in failed]
         known = {member.name: member for member in self.members}
         for name in names:
             if name not in known:
@@ -101,19 +108,20 @@ class Fleet:
         Args:
           count: samples per member.
           key: random key.
-          names: of members; all where None.
+          names: of members; all that did not go wrong where None.
           start_scale: coarsest scale with fresh noise; those below it reconstruct the image.
           scale_v: output height over trained height.
           scale_h: output width over trained width.
 
-        Yields:
+        Returns:
           Consecutive samples, member by member within each group.
 
         Raises:
           WorkdirError: an unknown name, or a member with no finished scale.
-          ValueError: `start_scale` or an output size out of range.
+          InputError: `start_scale` or an output size out of range.
         """
         chosen = self.select(names)
+        parts = []
         for group in dict.fromkeys(member.group for member in chosen):
             members = [member for member in chosen if member.group == group]
             scales = self.scales(group)
@@ -122,7 +130,7 @@ class Fleet:
                     f"{self.folder}: {members[0].name!r} has no finished scale yet; let "
                     "python -m launch.train_fleet run on"
                 )
-            bucket = self._bucket(members[0].shape)
+            bucket = self.bucket(members[0].shape)
             plan = sample.Plan(
                 self.config,
                 bucket.pyramid,
@@ -132,7 +140,8 @@ class Fleet:
                 scale_v,
                 scale_h,
             )
-            yield from _draw_group(plan, members, scales, key, count)
+            parts.append(_draw_group(plan, members, scales, key, count))
+        return itertools.chain.from_iterable(parts)
 
 
 def _draw_group(

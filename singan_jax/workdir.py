@@ -18,13 +18,14 @@ from typing import Any
 
 from singan_jax import runtime
 from singan_jax.config import Config
+from singan_jax.errors import InputError
 from singan_jax.images import Image
 
 FORMAT = 1
 GROUP_SIZE = 256  # members whose arrays are held in host memory at once
 
 
-class WorkdirError(ValueError):
+class WorkdirError(InputError):
     """The work folder cannot serve this command; the message says why and how to go on."""
 
 
@@ -57,15 +58,23 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class FleetRecord:
-    """The content of fleet.json."""
+    """The content of fleet.json.
+
+    Attributes:
+      config: of all members.
+      members: one per image.
+      retired: attempts that went wrong and were started afresh elsewhere; their places in their
+        groups stay taken.
+    """
 
     config: Config
     members: tuple[Member, ...]
+    retired: tuple[Member, ...] = ()
 
     def groups(self) -> dict[int, list[Member]]:
-        """Members by group, each in the order of `index`."""
+        """Members by group, the retired among them, each in the order of `index`."""
         found: dict[int, list[Member]] = {}
-        for member in sorted(self.members, key=lambda m: (m.group, m.index)):
+        for member in sorted((*self.members, *self.retired), key=lambda m: (m.group, m.index)):
             found.setdefault(member.group, []).append(member)
         return found
 
@@ -97,8 +106,11 @@ def read(folder: pathlib.Path) -> FleetRecord:
                 f"{path}: format {content['format']}, this version reads {FORMAT}; use the "
                 "version of singan-jax that wrote it"
             )
-        members = [Member(**{**m, "shape": tuple(m["shape"])}) for m in content["members"]]
-        return FleetRecord(Config(**content["config"]), tuple(members))
+        members, retired = (
+            tuple(Member(**{**m, "shape": tuple(m["shape"])}) for m in content[name])
+            for name in ("members", "retired")
+        )
+        return FleetRecord(Config(**content["config"]), members, retired)
     except FileNotFoundError:
         raise WorkdirError(
             f"{folder}: holds no fleet (no fleet.json); train one with python -m launch.train_fleet"
@@ -113,6 +125,7 @@ def write(folder: pathlib.Path, record: FleetRecord) -> None:
         "format": FORMAT,
         "config": record.config.to_dict(),
         "members": [dataclasses.asdict(member) for member in record.members],
+        "retired": [dataclasses.asdict(member) for member in record.retired],
     }
     write_atomically(folder / "fleet.json", json.dumps(content, indent=1) + "\n")
 
@@ -216,8 +229,9 @@ def enroll(
     ]
     if starts:
         kept = [member for member in record.members if member.name not in retry]
-        next_group = 1 + max(member.group for member in record.members)
-        record = FleetRecord(config, (*kept, *_place(starts, next_group)))
+        retired = [member for member in record.members if member.name in retry]
+        members = (*kept, *_place(starts, 1 + max(record.groups())))
+        record = FleetRecord(config, members, (*record.retired, *retired))
         write(folder, record)
     return record
 

@@ -205,7 +205,7 @@ def test_a_planted_violation_is_found(path, source, fault):
     [
         ("singan_jax/checkpoint.py", "import orbax.checkpoint as ocp"),
         ("singan_jax/sharding.py", "import jax\nfrom jax.sharding import Mesh\njax.shard_map(f)"),
-        ("singan_jax/x.py", "import jax\nimport PIL.Image\nimport ml_collections\nimport skimage"),
+        ("singan_jax/x.py", "import jax\nimport PIL.Image\nimport skimage"),
         ("classify/x.py", "def f():\n  import torch"),
         ("singan_jax/x.py", "from singan_jax import launch_rate\nfrom . import images"),
         ("launch/benchmark.py", "import torch"),

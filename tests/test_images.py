@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from singan_jax import images
+from singan_jax.config import Config
 from singan_jax.images import Image, ImageError, find_images, from_float, read_image, read_images
 
 HEIGHT, WIDTH = 30, 41
@@ -64,9 +65,9 @@ def with_png_chunk(data, kind, body):
 def read(tmp_path):
     """Writes bytes under a name and reads the image."""
 
-    def write_and_read(data, name="image.bin", **options):
+    def write_and_read(data, name="image.bin", **settings):
         (tmp_path / name).write_bytes(data)
-        return read_image(tmp_path / name, **options)
+        return read_image(tmp_path / name, Config(**settings))
 
     return write_and_read
 
@@ -310,8 +311,10 @@ def test_refusals_say_what_is_wrong(read, kind):
 def test_min_size_is_the_callers(read):
     data = pillow_bytes(PIL.Image.fromarray(RGB[:, :24]), "PNG")
     assert read(data, min_size=24).shape == (30, 24, 3)
+    long = pillow_bytes(PIL.Image.fromarray(np.tile(RGB, (1, 9, 1))), "PNG")
+    assert "shrinks to 250x21 at max_size 250" in refusal(read, long)
     message = refusal(read, data)
-    assert "needs 25; enlarge it or lower --config.min_size" in message
+    assert "needs 25; enlarge or crop it, or lower --config.min_size" in message
 
 
 TRUNCATED = {kind: data for kind, (_, data) in LOSSLESS.items() if "plain" not in kind} | {
@@ -375,12 +378,12 @@ def test_random_bytes_behind_each_magic_number(read):
 
 def test_paths_that_are_no_readable_file(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="not a regular file"):
-        read_image(tmp_path)
+        read_image(tmp_path, Config())
     with pytest.raises(ImageError, match="No such file"):
-        read_image(tmp_path / "none.png")
+        read_image(tmp_path / "none.png", Config())
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="not a regular file"):
-        read_image(tmp_path / "pipe.png")
+        read_image(tmp_path / "pipe.png", Config())
     (tmp_path / "locked.png").write_bytes(LOSSLESS["png-rgb"][1])
 
     def refuse(*args):
@@ -388,7 +391,7 @@ def test_paths_that_are_no_readable_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ImageError, match=r"cannot be read \(Permission denied\)"):
-        read_image(tmp_path / "locked.png")
+        read_image(tmp_path / "locked.png", Config())
 
 
 @pytest.fixture
@@ -438,16 +441,16 @@ def test_find_images_reports_a_folder_that_cannot_be_listed(folder, monkeypatch)
 
 def test_read_images_keeps_order_and_reports_the_rest(folder):
     (folder / "in" / "bad.png").write_bytes(b"")
-    found, errors = read_images(["in", "in/deep", "gone.png", "in/notes.txt"])
+    found, errors = read_images(["in", "in/deep", "gone.png", "in/notes.txt"], Config())
     assert [image.name for image in found] == ["a", "b", "c"]
     assert [image.source for image in found] == ["in/a.png", "in/b.PNG", "in/deep/c.png"]
     assert [e.path for e in errors] == ["gone.png", "in/bad.png", "in/notes.txt"]
-    assert read_images(["in/a.png"], min_size=31)[0] == []
+    assert read_images(["in/a.png"], Config(min_size=31))[0] == []
 
 
 def test_read_images_refuses_a_second_file_of_the_same_name(folder):
     images.write_png(folder / "in" / "deep" / "a.png", GRAY)
-    (first,), (error,) = read_images(["in/a.png", "in/deep/a.png"])
+    (first,), (error,) = read_images(["in/a.png", "in/deep/a.png"], Config())
     assert first.source == "in/a.png"
     assert error.path == "in/deep/a.png"
     assert "in/a.png" in error.problem
@@ -526,7 +529,7 @@ def test_write_png_round_trip(tmp_path, pixels):
     path = tmp_path / "sample.png"
     path.write_text("replaced")
     images.write_png(path, pixels)
-    np.testing.assert_array_equal(read_image(path, min_size=10).pixels, pixels)
+    np.testing.assert_array_equal(read_image(path, Config(min_size=11)).pixels, pixels)
     data = path.read_bytes()
     assert (data[24], data[25]) == (pixels.dtype.itemsize * 8, 0 if pixels.shape[2] == 1 else 2)
     assert os.listdir(tmp_path) == ["sample.png"]
@@ -544,4 +547,4 @@ def test_write_png_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, e
     with pytest.raises(error):
         images.write_png(path, GRAY)
     assert os.listdir(tmp_path) == ["sample.png"]
-    np.testing.assert_array_equal(read_image(path).pixels, RGB)
+    np.testing.assert_array_equal(read_image(path, Config()).pixels, RGB)

@@ -9,9 +9,14 @@ import numpy as np
 import singan_jax
 from singan_jax.images import Image
 
-CONFIG = singan_jax.Config(
-    min_size=12, max_size=18, base_channels=4, steps_per_scale=5, lr_decay_step=3
-)
+CHANGES = {
+    "min_size": 12,
+    "max_size": 18,
+    "base_channels": 4,
+    "steps_per_scale": 5,
+    "lr_decay_step": 3,
+}
+CONFIG = singan_jax.Config(**CHANGES)
 
 
 def image(seed, size=(17, 19), channels=3):

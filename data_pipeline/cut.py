@@ -1,0 +1,205 @@
+"""Cuts the patches of one mammogram and writes them, whole or not at all.
+
+    patches/<image_id>/         put in place when all of it is there
+      <patch_id>.png            8-bit grayscale
+      mammogram.json            records and skips, and the hash of the files they come from
+
+A patch's id is `<image_id>_lesion_<lesion_id>_z<zoom>` or `<image_id>_healthy_<number>`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from data_pipeline import mammogram_files, metadata, outlines
+from data_pipeline.metadata import PatchRecord
+from data_pipeline.patches import Patch, PatchSettings, healthy_patches, lesion_patches
+from data_pipeline.records import Box, DataError, Lesion, Mammogram, Skip
+
+PATCHES = "patches"
+_CONTENT = "mammogram.json"
+_Located = Sequence[tuple[Lesion, Box]]
+
+
+class Job(NamedTuple):
+    """What to cut.
+
+    Attributes:
+      mammogram: to cut from.
+      folder: of its patches; its name is the image id, its parent's that of all patches.
+      settings: which patches.
+    """
+
+    mammogram: Mammogram
+    folder: pathlib.Path
+    settings: PatchSettings
+
+
+class Unit(NamedTuple):
+    """What came of one mammogram.
+
+    Attributes:
+      records: of its patches.
+      skips: its lesions that could not be used, or itself.
+      reused: whether an earlier run had done it.
+    """
+
+    records: tuple[PatchRecord, ...]
+    skips: tuple[Skip, ...]
+    reused: bool
+
+
+def cut(job: Job) -> Unit:
+    """Cuts and writes the patches of one mammogram, unless that was done before.
+
+    A mammogram that cannot be read leaves no folder and is tried again by the next run. Where a
+    lesion's place is unknown no healthy patches are cut, as they could show it.
+
+    Args:
+      job: what to cut; its settings must be those of any earlier run in this folder.
+
+    Returns:
+      What came of it.
+
+    Raises:
+      OSError: the folder cannot be written.
+      DataError: it was damaged after it was written.
+    """
+    mammogram, folder, settings = job
+    digest = _files_digest(mammogram)
+    if folder.exists():
+        content = read_json(folder / _CONTENT)
+        if content.get("files_sha256") == digest:
+            records = tuple(map(PatchRecord.from_json, content["records"]))
+            return Unit(records, tuple(Skip(**row) for row in content["skips"]), reused=True)
+        shutil.rmtree(folder)
+    try:
+        image = mammogram_files.load(mammogram.file)
+    except DataError as error:
+        return Unit((), (_skip(mammogram, "image", error),), reused=False)
+    located, skips = _locate(mammogram, image.shape)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    if temporary.exists():  # of an interrupted run
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    records = tuple(_write_all(mammogram, image, located, settings, temporary))
+    if mammogram.may_give_healthy and not any(record.zoom_group == 0 for record in records):
+        skips.append(_no_healthy(mammogram, located))
+    content = {
+        "files_sha256": digest,
+        "records": [record.to_json() for record in records],
+        "skips": [dataclasses.asdict(skip) for skip in skips],
+    }
+    metadata.write_atomically(temporary / _CONTENT, json.dumps(content, allow_nan=False))
+    temporary.rename(folder)
+    return Unit(records, tuple(skips), reused=False)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON object that an earlier run wrote.
+
+    Raises:
+      DataError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("not an object")
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: is damaged ({error}); delete its folder and repeat") from error
+    return content
+
+
+def _files_digest(mammogram: Mammogram) -> str:
+    """Hex SHA-256 over the image and its masks."""
+    masks = [lesion.mask_file for lesion in mammogram.lesions if lesion.mask_file]
+    digest = hashlib.sha256()
+    for path in (mammogram.file, *masks):
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError:  # loading it tells why; here it only differs from what can be read
+            digest.update(b"unreadable")
+    return digest.hexdigest()
+
+
+def _locate(mammogram: Mammogram, shape: tuple[int, int]) -> tuple[_Located, list[Skip]]:
+    """Lesions with their bounding boxes, and those that have none."""
+    located, skips = [], []
+    for lesion in mammogram.lesions:
+        try:
+            box = outlines.bounding_box(outlines.lesion_mask(lesion, shape))
+        except DataError as error:
+            skips.append(_skip(mammogram, f"lesion {lesion.lesion_id}", error))
+        else:
+            located.append((lesion, box))
+    return located, skips
+
+
+def _skip(mammogram: Mammogram, where: str, error: DataError) -> Skip:
+    """A skip that names files relative to the source's root, wherever that is."""
+    root = str(mammogram.file).removesuffix(mammogram.source)
+    return Skip(mammogram.source, where, str(error).replace(root, ""))
+
+
+def _no_healthy(mammogram: Mammogram, located: _Located) -> Skip:
+    if len(located) < len(mammogram.lesions):
+        reason = "the place of a lesion is unknown, so any window might show it"
+    else:
+        reason = "no window misses every lesion and holds enough breast"
+    return Skip(mammogram.source, "healthy patches", reason)
+
+
+def _write_all(
+    mammogram: Mammogram,
+    image: np.ndarray,
+    located: _Located,
+    settings: PatchSettings,
+    folder: pathlib.Path,
+) -> Iterator[PatchRecord]:
+    """Writes the patches one by one, and yields their records."""
+    boxes = [box for _, box in located]
+    for patch in lesion_patches(image, boxes, settings):
+        assert patch.lesion is not None
+        lesion, _ = located[patch.lesion]
+        name = f"lesion_{lesion.lesion_id}_z{patch.zoom_group}"
+        yield _write(mammogram, lesion, patch, name, folder)
+    if mammogram.may_give_healthy and len(located) == len(mammogram.lesions):
+        windows = healthy_patches(image, boxes, mammogram.format, settings)
+        for number, patch in enumerate(windows):
+            yield _write(mammogram, None, patch, f"healthy_{number:03d}", folder)
+
+
+def _write(
+    mammogram: Mammogram, lesion: Lesion | None, patch: Patch, name: str, folder: pathlib.Path
+) -> PatchRecord:
+    patch_id = f"{mammogram.image_id}_{name}"
+    # Grain hardly compresses: the usual level 6 takes 3 times as long for files a seventh smaller.
+    PIL.Image.fromarray(patch.pixels).save(folder / f"{patch_id}.png", compress_level=1)
+    return PatchRecord(
+        patch_id=patch_id,
+        file_name=f"{PATCHES}/{mammogram.image_id}/{patch_id}.png",
+        patient_id=mammogram.patient_id,
+        image_id=mammogram.image_id,
+        dataset=mammogram.dataset,
+        source=mammogram.source,
+        view=mammogram.view,
+        laterality=mammogram.laterality,
+        format=mammogram.format,
+        classification=lesion.classification if lesion else "Normal",
+        lesion_id=lesion.lesion_id if lesion else None,
+        findings=tuple(sorted(lesion.findings)) if lesion else (),
+        zoom_group=patch.zoom_group,
+        box=patch.box,
+        age=mammogram.age,
+        density=mammogram.density,
+        synthetic=mammogram.synthetic,
+        pixels_sha256=metadata.pixels_digest(patch.pixels),
+    )

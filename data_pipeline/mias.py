@@ -1,0 +1,159 @@
+"""Reads the annotations of mini-MIAS: Suckling et al. (1994), Excerpta Medica 1069, 375-378.
+
+A folder holds `Info.txt` as distributed and some or all of the films, `mdb001.pgm` to
+`mdb322.pgm`, each 1024 x 1024 pixels. Circles are taken from their bottom left origin to our top
+left one, and what the database calls by other names is called by ours:
+
+* Laterality: odd films are of the left breast, even ones of the right. Info.txt says the opposite,
+  but the lead letters on the films themselves and the file names of the full-size database
+  (mdb001lm, mdb002rl) agree on this. All films are mirrored, letters included.
+* Density: fatty 1, fatty-glandular 2, dense-glandular 3. MIAS has three classes and none of them is
+  a BI-RADS class; these are the nearest by description, and 3 stands for both 3 and 4.
+* Findings: CALC is a calcification; CIRC, SPIC and MISC, all masses, are nodules; ARCH is an
+  architectural distortion. An asymmetry (ASYM) is none of BCDR's findings.
+"""
+
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from data_pipeline import mammogram_files
+from data_pipeline.records import Classification, DataError, Lesion, Mammogram, Reading, Skip
+
+INFO = "Info.txt"
+SIDE = 1024  # pixels; height and width of every film
+
+_ROW = re.compile(
+    r"""(?P<film>mdb(?P<number>[0-9]{3})) \s+ (?P<tissue>[FGD]) \s+
+    (?: NORM
+      | (?P<kind>CALC|CIRC|SPIC|MISC|ARCH|ASYM) \s+ (?P<severity>[BM])
+        (?: \s+ (?P<x>[0-9]{1,4}) \s+ (?P<y>[0-9]{1,4}) \s+ (?P<radius>[0-9]{1,4})
+          | \s+ \*.*  # refers to a note: calcifications all over the film
+        )?
+    )""",
+    re.VERBOSE,
+)
+_DENSITIES = {"F": 1, "G": 2, "D": 3}
+_CLASSIFICATIONS: dict[str, Classification] = {"B": "Benign", "M": "Malign"}
+_FINDINGS = {
+    "CALC": frozenset({"calcification"}),
+    "CIRC": frozenset({"nodule"}),
+    "SPIC": frozenset({"nodule"}),
+    "MISC": frozenset({"nodule"}),
+    "ARCH": frozenset({"architectural_distortion"}),
+    "ASYM": frozenset[str](),
+}
+_VERTICES = 64  # of the polygon for a circle; a multiple of 4, so that its extremes are among them
+
+
+def read(root: pathlib.Path) -> Reading:
+    """Reads which films there are and what is on them; decodes no pixels.
+
+    A film may give healthy patches only where every row of it says NORM.
+
+    Args:
+      root: folder with Info.txt and the films.
+
+    Returns:
+      The films that are in the folder, and as skipped all else that is listed or in the folder;
+      films that are not there are one entry together.
+
+    Raises:
+      DataError: root is no such folder, or none of its films can be used.
+    """
+    root = pathlib.Path(root)
+    if not (root / INFO).is_file():
+        raise DataError(f"{root}: has no {INFO}; give the folder of mini-MIAS")
+    skips: list[Skip] = []
+    films: dict[str, list[re.Match[str]]] = {}
+    unclear = set()  # films with a row that cannot be read: perhaps a lesion
+    text = (root / INFO).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not re.match(r"\s*mdb[0-9]", line):
+            continue  # the text before and after the list
+        row = _ROW.fullmatch(line.strip())
+        if row:
+            films.setdefault(row["film"], []).append(row)
+        else:
+            unclear.add(line.split()[0])
+            skips.append(Skip(INFO, f"line {number}", f"row {line.strip()!r} cannot be read"))
+    absent = sorted(film for film in films if not os.path.lexists(root / f"{film}.pgm"))
+    if absent:
+        names = ", ".join(absent[:3]) + (", ..." if absent[3:] else "")
+        reason = f"{len(absent)} of the films listed are not in the folder ({names})"
+        skips.append(Skip(INFO, "", reason))
+    mammograms = []
+    for film, rows in sorted(films.items()):
+        if film in absent:
+            continue
+        try:
+            file = _find(root, film)
+        except DataError as error:
+            skips.append(Skip(INFO, film, str(error).replace(f"{root}{os.sep}", "")))
+            continue
+        lesions, unplaced = _lesions(film, rows)
+        skips += unplaced
+        is_normal = film not in unclear and not any(row["kind"] for row in rows)
+        mammograms.append(_mammogram(file, rows[0], lesions, is_normal))
+    unlisted = sorted({file.stem for file in root.glob("*.pgm")} - set(films))
+    skips += [Skip(f"{film}.pgm", "", f"{INFO} has no row for it") for film in unlisted]
+    if not mammograms:
+        raise DataError(f"{root}: none of the {len(films)} films of {INFO} is usable; add films")
+    return Reading(tuple(mammograms), tuple(skips))
+
+
+def _find(root: pathlib.Path, film: str) -> pathlib.Path:
+    file = mammogram_files.find(root, f"{film}.pgm")
+    height, width = mammogram_files.pgm_shape(file)
+    if (height, width) != (SIDE, SIDE):
+        problem = f"{film}.pgm is {width}x{height} pixels, but {INFO} refers to {SIDE}x{SIDE}"
+        raise DataError(f"{problem}; put the original film there")
+    return file
+
+
+def _lesions(film: str, rows: list[re.Match[str]]) -> tuple[tuple[Lesion, ...], list[Skip]]:
+    lesions, skips = [], []
+    for number, row in enumerate((row for row in rows if row["kind"]), start=1):
+        if row["x"] is None:
+            reason = f"its {row['kind']} {row['severity']} has no position; it gives no patches"
+            skips.append(Skip(INFO, film, reason))
+            continue
+        outline = _circle(int(row["x"]), int(row["y"]), int(row["radius"]))
+        classification = _CLASSIFICATIONS[row["severity"]]
+        findings = _FINDINGS[row["kind"]]
+        lesions.append(Lesion(str(number), classification, outline, findings=findings))
+    return tuple(lesions), skips
+
+
+def _circle(x: int, y: int, radius: int) -> tuple[tuple[int, int], ...]:
+    """A polygon through the circle's four extremes, all in pixels; y counts from the bottom.
+
+    The lowest row of pixels is 0 in MIAS' coordinates, as the leftmost column is, and 1023 in ours:
+    hence 1023 - y, not 1024 - y, which is meant for edges of pixels.
+    """
+    angles = 2 * np.pi * np.arange(_VERTICES) / _VERTICES
+    columns = np.rint(x + radius * np.cos(angles)).astype(int)
+    rows = np.rint(SIDE - 1 - y + radius * np.sin(angles)).astype(int)
+    return tuple(dict.fromkeys(zip(columns.tolist(), rows.tolist(), strict=True)))
+
+
+def _mammogram(
+    file: pathlib.Path, row: re.Match[str], lesions: tuple[Lesion, ...], is_normal: bool
+) -> Mammogram:
+    number = int(row["number"])
+    return Mammogram(
+        image_id=row["film"],
+        dataset="MIAS",
+        patient_id=f"{(number + 1) // 2}_MIAS",  # films 2k - 1 and 2k
+        file=file,
+        source=file.name,
+        view="MLO",
+        laterality="L" if number % 2 else "R",
+        format="Film",
+        age=None,
+        density=_DENSITIES[row["tissue"]],
+        lesions=lesions,
+        may_give_healthy=is_normal,
+    )

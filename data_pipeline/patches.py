@@ -1,0 +1,224 @@
+"""Cuts patches out of one mammogram: lesions at several zooms, and healthy windows.
+
+Pure functions of (image, boxes of its lesions, settings) with the geometry of the thesis (Buetas
+2023). They yield one patch at a time, so what they hold is the image and one patch.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import sparse
+from skimage import filters
+
+from data_pipeline.records import Box, DataError, Format
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchSettings:
+    """Which patches are cut; the defaults are the thesis'.
+
+    Attributes:
+      size: height and width of every patch in pixels, or None to leave each at its native size.
+      zooms: of lesions, whole numbers from 1; a lesion's patch of zoom k is in zoom group k.
+      film_window: side of a healthy window of a film, in pixels of the image.
+      film_step: from one window to the next, as a fraction of the window's side.
+      film_breast: least fraction of a window that must be breast.
+      digital_window: side of a healthy window of a digital image, as a fraction of its width.
+      digital_step: as `film_step`.
+      digital_breast: as `film_breast`.
+    """
+
+    size: int | None = 224
+    zooms: tuple[int, ...] = (1, 2, 3)
+    film_window: int = 224
+    film_step: float = 0.8
+    film_breast: float = 0.5
+    digital_window: float = 0.2
+    digital_step: float = 1.0
+    digital_breast: float = 0.6
+
+    def __post_init__(self) -> None:
+        rules = [
+            ("size", self.size is None or self.size >= 1, "1 or more pixels, or none for native"),
+            ("zooms", all(int(zoom) == zoom >= 1 for zoom in self.zooms), "whole numbers from 1"),
+            ("zooms", len(set(self.zooms)) == len(self.zooms), "different from each other"),
+            ("film_window", self.film_window >= 1, "1 or more pixels"),
+            ("digital_window", 0 < self.digital_window <= 1, "a fraction above 0, up to 1"),
+            ("film_step", 0 < self.film_step < math.inf, "a number above 0"),
+            ("digital_step", 0 < self.digital_step < math.inf, "a number above 0"),
+            ("film_breast", 0 <= self.film_breast <= 1, "a fraction from 0 to 1"),
+            ("digital_breast", 0 <= self.digital_breast <= 1, "a fraction from 0 to 1"),
+        ]
+        for name, holds, rule in rules:
+            if not holds:
+                raise DataError(f"patch setting {name} is {getattr(self, name)}; it must be {rule}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Patch:
+    """One patch.
+
+    Attributes:
+      pixels: (H, W) uint8.
+      box: where it was cut, in pixels of the mammogram; its shape is that of `pixels` only where
+        the size is native.
+      zoom_group: the zoom of a lesion, 0 for a healthy window.
+      lesion: index of the lesion in the boxes given, or None for a healthy window.
+    """
+
+    pixels: np.ndarray
+    box: Box
+    zoom_group: int
+    lesion: int | None
+
+
+def lesion_patches(
+    image: np.ndarray, lesion_boxes: Sequence[Box], settings: PatchSettings
+) -> Iterator[Patch]:
+    """Yields every lesion at every zoom: zoom groups 1, 2, 3 by default.
+
+    Args:
+      image: (H, W) uint8.
+      lesion_boxes: bounding boxes, within the image.
+      settings: `size` and `zooms` matter.
+
+    Yields:
+      The patches by lesion, then by zoom in the order of the settings.
+    """
+    for index, lesion_box in enumerate(lesion_boxes):
+        for zoom in settings.zooms:
+            box = zoomed(lesion_box, zoom, image.shape)
+            yield Patch(_cut(image, box, settings.size), box, zoom, index)
+
+
+def healthy_patches(
+    image: np.ndarray, lesion_boxes: Sequence[Box], image_format: Format, settings: PatchSettings
+) -> Iterator[Patch]:
+    """Yields the windows that miss every lesion and hold enough breast: zoom group 0.
+
+    Args:
+      image: (H, W) uint8.
+      lesion_boxes: bounding boxes of all its lesions, not enlarged.
+      image_format: "Film" or "Digital"; decides which of the thesis' two rules holds.
+      settings: `size` and the rule matter.
+
+    Yields:
+      The patches from top to bottom, then from left to right; none where the image is smaller than
+      a window.
+    """
+    if image_format == "Film":
+        side = settings.film_window
+        step, min_breast = settings.film_step, settings.film_breast
+    else:
+        side = max(1, int(settings.digital_window * image.shape[1]))
+        step, min_breast = settings.digital_step, settings.digital_breast
+    for box in healthy_boxes(image, lesion_boxes, side, max(1, int(step * side)), min_breast):
+        yield Patch(_cut(image, box, settings.size), box, 0, None)
+
+
+def zoomed(box: Box, zoom: int, shape: tuple[int, ...]) -> Box:
+    """Enlarges a box about its centre and clips it to the image.
+
+    Args:
+      box: in pixels, within the image.
+      zoom: its new width and height in terms of the old ones, 1 or more.
+      shape: (H, W) of the image.
+
+    Returns:
+      The box. Where an odd side is doubled the centre cannot stay; it then moves by half a pixel
+      to the left or the top.
+    """
+    height, width = shape
+    left = (2 * box.left - (zoom - 1) * box.width) // 2
+    top = (2 * box.top - (zoom - 1) * box.height) // 2
+    right, bottom = left + zoom * box.width, top + zoom * box.height
+    return Box(max(left, 0), max(top, 0), min(right, width), min(bottom, height))
+
+
+def healthy_boxes(
+    image: np.ndarray, lesion_boxes: Sequence[Box], side: int, step: int, min_breast: float
+) -> list[Box]:
+    """The square windows of a grid that miss every lesion and hold enough breast.
+
+    Breast is what is brighter than Otsu's threshold (IEEE Trans. SMC 9, 1979) of the whole image.
+    It is counted for all windows at once, from running sums along each axis.
+
+    Args:
+      image: (H, W) uint8.
+      lesion_boxes: boxes that no window may share a pixel with.
+      side: of the windows, in pixels.
+      step: between windows in both directions, in pixels; the first is in the top left corner.
+      min_breast: least fraction of breast pixels, 0 to 1.
+
+    Returns:
+      The boxes from top to bottom, then from left to right.
+    """
+    height, width = image.shape
+    tops = np.arange(0, height - side + 1, step)
+    lefts = np.arange(0, width - side + 1, step)
+    breast = image > filters.threshold_otsu(image)
+    in_rows = _window_sums(breast, tops, side)  # (tops, W)
+    counts = _window_sums(in_rows.T, lefts, side).T  # (tops, lefts)
+    keep = counts >= min_breast * side**2
+    for box in lesion_boxes:
+        meets_y = (tops < box.bottom) & (tops + side > box.top)
+        meets_x = (lefts < box.right) & (lefts + side > box.left)
+        keep &= ~np.outer(meets_y, meets_x)
+    corners = [(int(lefts[column]), int(tops[row])) for row, column in np.argwhere(keep)]
+    return [Box(left, top, left + side, top + side) for left, top in corners]
+
+
+def _window_sums(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """Sums `values[start : start + length]` for each start; (N, M) to (starts, M) int32."""
+    sums = np.zeros((len(values) + 1, values.shape[1]), np.int32)  # a mammogram has < 2**31 pixels
+    np.cumsum(values, axis=0, out=sums[1:])
+    return sums[starts + length] - sums[starts]
+
+
+def _cut(image: np.ndarray, box: Box, size: int | None) -> np.ndarray:
+    pixels = image[box.top : box.bottom, box.left : box.right]
+    if size is None:
+        return pixels.copy()  # a view would keep the whole mammogram alive
+    return resize(pixels, size, size)
+
+
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes an image, each axis by itself.
+
+    Along an axis that shrinks, an output pixel is the exact mean over the area it covers, with
+    parts of input pixels weighted by their share. Along one that grows it is interpolated linearly
+    between the two nearest input pixels' centres; beyond the outermost centres it is constant.
+
+    Args:
+      pixels: (H, W) uint8.
+      height: new one, in pixels.
+      width: new one, in pixels.
+
+    Returns:
+      (height, width) uint8, computed in float64 and rounded to the nearest level, halves to even.
+    """
+    vertical = _axis_weights(pixels.shape[0], height)
+    horizontal = _axis_weights(pixels.shape[1], width)
+    rows = vertical @ pixels  # (height, W) float64
+    return np.rint((horizontal @ rows.T).T).astype(np.uint8, order="C")
+
+
+@functools.lru_cache(maxsize=64)
+def _axis_weights(source: int, target: int) -> sparse.csr_array:
+    """The linear map of one axis, (target, source) float64, each row summing to 1.
+
+    Sparse not for speed alone: a dense product may round differently with each machine's BLAS and
+    number of threads, and patches must not.
+    """
+    index = np.arange(source)
+    if target <= source:
+        edges = np.arange(target + 1) * source / target
+        overlap = np.minimum(edges[1:, None], index + 1) - np.maximum(edges[:-1, None], index)
+        weights = np.maximum(overlap, 0) * (target / source)
+    else:
+        centres = ((np.arange(target) + 0.5) * source / target - 0.5).clip(0, source - 1)
+        weights = np.maximum(1 - np.abs(centres[:, None] - index), 0)
+    return sparse.csr_array(weights)

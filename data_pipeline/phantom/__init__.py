@@ -1,0 +1,13 @@
+"""A phantom: synthetic mammograms, written to disk exactly as BCDR is.
+
+For demonstrations and tests, where no patient's images may be used: `write` draws the six sets of
+BCDR with images, outlines, masks and tables. Nothing in it is a patient's, and it says so in
+`SYNTHETIC.txt` and in every image file. Data flows one way:
+
+    patients (who there is) -> mammogram (tissue, lesions) -> rows, features -> sets -> tree
+"""
+
+from data_pipeline.phantom.patients import PhantomSettings
+from data_pipeline.phantom.tree import LABEL, film_scale, write
+
+__all__ = ["LABEL", "PhantomSettings", "film_scale", "write"]

@@ -1,0 +1,98 @@
+r"""Cuts patches out of mammograms and packs them as a TFDS dataset; the same command again resumes.
+
+    python -m launch.build_dataset --source=phantom --data_dir=data
+    python -m launch.build_dataset --source=bcdr --raw_dir=BCDR --data_dir=data
+    python -m launch.build_dataset --source=mias --raw_dir=all-mias --data_dir=data --patch_size=64
+
+A phantom is drawn first, into --raw_dir; docs/datasets.md says how to get BCDR and mini-MIAS, and
+what becomes of them. All that is written is below --data_dir, patches as PNGs too; overview.png
+beside these shows examples, counts and what was left out. `bcdr_patches/g1:train` then selects
+patches wherever a command takes images.
+
+How long: the phantom 25 seconds on 2 CPU cores, for 1471 patches (1084 normal, 246 benign, 141
+malign). BCDR should take a few minutes and, without F03, give about as many as the thesis counts:
+2952 patches of lesions, 2456 normal ones. A worker needs up to 350 MB for a digital mammogram.
+"""
+
+import os
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from data_pipeline import builders, load, overview, phantom
+from data_pipeline.extract import SKIPPED
+from data_pipeline.records import DataError
+
+_DATASETS = {"bcdr": "bcdr_patches", "phantom": "bcdr_patches", "mias": "mias_patches"}
+_PHANTOM = {
+    "seed": "of everything random",
+    "film_patients": "of each of the sets F01, F02 and F03",
+    "digital_patients": "of each of the sets D01 and D02",
+    "normal_patients": "of the set DN01",
+    "malignant": "fraction of the patients with lesions whose lesion is malignant",
+    "difficulty": "from 0, the classes are trivially told apart, to 1, they are the same",
+    "film_scale": "size of films; 1 is that of BCDR",
+    "digital_scale": "size of digital images; 1 is that of BCDR",
+}
+
+SOURCE = flags.DEFINE_enum("source", None, list(_DATASETS), "what to build from", required=True)
+RAW_DIR = flags.DEFINE_string(
+    "raw_dir", None, "folder of the mammograms; by default <data_dir>/phantom for a phantom"
+)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "folder to write datasets to", required=True)
+PATCH_SIZE = flags.DEFINE_string(
+    "patch_size",
+    str(builders.DEFAULT_SIZE),
+    "sides of the patches in pixels, or native to leave them as they were cut",
+)
+WORKERS = flags.DEFINE_integer(
+    "workers", os.cpu_count() or 1, "processes; each holds one mammogram", lower_bound=1
+)
+for _name, _words in _PHANTOM.items():
+    _default = getattr(phantom.PhantomSettings(), _name)
+    _define = flags.DEFINE_integer if isinstance(_default, int) else flags.DEFINE_float
+    _define(f"phantom_{_name}", _default, f"of the phantom: {_words}")
+
+
+def main() -> None:
+    """Draws the phantom if asked to, builds, and says what came of it."""
+    data_dir, size, workers = pathlib.Path(DATA_DIR.value), _patch_size(), WORKERS.value
+    raw_dir = pathlib.Path(RAW_DIR.value or data_dir / "phantom")
+    given = [name for name in _PHANTOM if flags.FLAGS[f"phantom_{name}"].present]
+    if SOURCE.value == "phantom":
+        chosen: dict[str, Any] = {name: flags.FLAGS[f"phantom_{name}"].value for name in _PHANTOM}
+        phantom.write(raw_dir, phantom.PhantomSettings(**chosen), progress=True, workers=workers)
+    elif given:
+        raise DataError(f"--phantom_{given[0]} is for --source=phantom; leave it out")
+    elif not RAW_DIR.value:
+        raise DataError(f"--source={SOURCE.value} needs --raw_dir, the folder of the mammograms")
+    builder = load.BUILDERS[_DATASETS[SOURCE.value]]
+    result = builders.prepare(builder, raw_dir, data_dir, size, workers=workers, progress=True)
+    folder = builders.extracted_folder(data_dir, builder.name, size)
+    page = folder / "overview.png"
+    title = f"{builder.name}, {size or 'native'} pixels: {len(result.records)} patches"
+    overview.write(page, title, folder, result.records, result.skips)
+    print(overview.counts(result.records).to_string())
+    print("\n".join(overview.skip_lines(result.skips)))
+    names = ", ".join(builders.config_names(size))
+    print(f"{data_dir}: {builder.name} is prepared as {names}")
+    print(f"See {page}; all that was skipped is in {folder / SKIPPED}")
+
+
+def _patch_size() -> int | None:
+    """The size of patches in pixels, None for native."""
+    text = PATCH_SIZE.value
+    if text != "native" and not (text.isdecimal() and 1 <= int(text) <= builders.MAX_SIZE):
+        raise DataError(
+            f"--patch_size={text} is no size; write pixels from 1 to {builders.MAX_SIZE}, or native"
+        )
+    return None if text == "native" else int(text)
+
+
+if __name__ == "__main__":
+    # Imported here, for it takes seconds and the worker processes, which import the rest, have no
+    # use for it.
+    from launch import cli
+
+    cli.run(main)

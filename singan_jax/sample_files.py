@@ -1,0 +1,114 @@
+"""Samples as files: `<out>/<member>/<k>.png`, what each is in manifest.jsonl, and how in run.json.
+
+A sample depends on seed, member and index alone, so drawing again, after an interruption or with
+a larger number, writes the same files.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import tqdm
+
+from singan_jax import runtime
+from singan_jax.errors import InputError
+from singan_jax.images import write_png
+from singan_jax.trained import Fleet, Samples
+from singan_jax.workdir import write_atomically
+
+
+def write_samples(
+    fleet: Fleet,
+    out: str | pathlib.Path,
+    count: int,
+    *,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    start_scale: int = 0,
+    scale_v: float = 1.0,
+    scale_h: float = 1.0,
+    quiet: bool = False,
+) -> int:
+    """Draws samples and writes them as PNGs of their member's channels and bit depth.
+
+    Args:
+      fleet: trained, or at least one scale of it.
+      out: folder, made if need be.
+      count: samples per member, at least 1.
+      names: of members; all that did not go wrong where None.
+      seed: of the samples.
+      start_scale: coarsest scale with fresh noise.
+      scale_v: output height over trained height.
+      scale_h: output width over trained width.
+      quiet: without a progress bar.
+
+    Returns:
+      The number of samples.
+
+    Raises:
+      InputError: an unknown member, a setting out of range, or `out` holds samples drawn with
+        other settings.
+      OSError: a file cannot be written.
+    """
+    if count < 1:
+        raise InputError(f"--num_samples={count}: must be at least 1")
+    out = pathlib.Path(out)
+    sizes = {"scale_v": scale_v, "scale_h": scale_h}
+    settings = {"workdir": str(fleet.folder), "seed": seed, "start_scale": start_scale, **sizes}
+    members = fleet.select(names)
+    key = jax.random.key(seed)
+    chosen = [member.name for member in members]
+    drawn = fleet.sample(count, key, names=chosen, start_scale=start_scale, **sizes)
+    _claim(out, settings)  # only once all is known to be in order
+    lines: list[dict[str, Any]] = []
+    with tqdm.tqdm(total=count * len(members), unit=" samples", disable=quiet) as bar:
+        for samples in drawn:
+            lines += _write(out, samples, settings)
+            bar.update(len(samples.pixels))
+    order = {member.name: n for n, member in enumerate(members)}
+    lines.sort(key=lambda line: (order[line["member"]], line["index"]))
+    write_atomically(out / "manifest.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    return len(lines)
+
+
+def _claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Makes the folder this run's, unless it holds samples of other settings."""
+    record = out / "run.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        old = json.loads(record.read_text())["settings"] if record.exists() else settings
+    except (json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{record}: damaged ({error!r}); choose another --out") from error
+    if old != settings:
+        changed = ", ".join(
+            f"{name} {old.get(name)} there, {value} here"
+            for name, value in settings.items()
+            if old.get(name) != value
+        )
+        raise InputError(f"{out}: holds other samples ({changed}); choose another --out")
+    text = json.dumps({"settings": settings, **runtime.provenance()}, indent=1)
+    write_atomically(record, text + "\n")
+
+
+def _write(out: pathlib.Path, samples: Samples, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Writes consecutive samples of one member; their lines of the manifest."""
+    member = samples.member
+    (out / member.name).mkdir(exist_ok=True)
+    lines = []
+    for n, pixels in enumerate(samples.pixels, samples.first):
+        file = f"{member.name}/{n}.png"
+        write_png(out / file, pixels)
+        lines.append(
+            {
+                "file": file,
+                "member": member.name,
+                "index": n,
+                "source": member.source,
+                "source_digest": member.digest,
+                **{k: v for k, v in settings.items() if k != "workdir"},
+                **member.provenance,
+            }
+        )
+    return lines

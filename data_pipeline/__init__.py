@@ -3,5 +3,5 @@
 NumPy only: imports neither JAX nor another package of this project. Data flows one way:
 
     bcdr, mias (readers) -> records.Mammogram -> patches, cut -> extract -> metadata, splits
-    -> bcdr_patches, mias_patches (TFDS builders) -> query
+    -> bcdr_patches, mias_patches (TFDS builders) -> query, load
 """

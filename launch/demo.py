@@ -52,7 +52,10 @@ def main() -> int:
     singan_jax.configure_jax()
     steps = STEPS.value
     config = dataclasses.replace(
-        singan_jax.preset("quick"), steps_per_scale=steps, lr_decay_step=max(1, steps * 4 // 5)
+        singan_jax.preset("quick"),
+        scale_factor=0.65,  # four scales instead of six: more iterations each in the same time
+        steps_per_scale=steps,
+        lr_decay_step=max(1, steps * 4 // 5),
     )
     images, errors = singan_jax.read_images(write_crops(out / "images"), config)
     if errors:

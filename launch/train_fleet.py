@@ -4,6 +4,8 @@ r"""Trains one SinGAN for each image, all of them side by side; the same command
     python -m launch.train_fleet --images='lesions/*.tif' --workdir=fleet --config=thesis
     python -m launch.train_fleet --images=a.png --images=b.png --workdir=fleet --config=quick \
         --config.steps_per_scale=500
+    python -m launch.train_fleet --data_dir=data --workdir=fleet \
+        --images='bcdr_patches/g1:train[classification=Malign,Format=Film]'
 
 Reads PNG, JPEG, TIFF, PGM, PPM and BMP, gray or RGB, 8 or 16 bits. The work folder then holds
 pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorboard/ and the
@@ -17,11 +19,16 @@ and a critic_loss within about +-1.
 from absl import flags
 
 import singan_jax
-from launch import cli, settings
+from launch import cli, image_source, settings
 
 IMAGES = flags.DEFINE_multi_string(
-    "images", None, "file, folder or (quoted) glob of images; may be repeated", required=True
+    "images",
+    None,
+    "file, folder, (quoted) glob, or query of a dataset that launch.build_dataset wrote; may be "
+    "repeated",
+    required=True,
 )
+DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the datasets, for queries")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
 settings.define_config()
 STRICT = flags.DEFINE_bool("strict", False, "train nothing if any image cannot be used")
@@ -35,7 +42,7 @@ def main() -> int:
     """Reads the images, trains, and says what became of them."""
     config = settings.chosen()
     singan_jax.configure_jax()
-    images, errors = singan_jax.read_images(IMAGES.value, config)
+    images, errors = image_source.read(IMAGES.value, DATA_DIR.value, config)
     for error in errors:
         cli.complain(error)
     if not images or (errors and STRICT.value):

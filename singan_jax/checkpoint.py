@@ -19,6 +19,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from singan_jax import workdir
+
 _NAME = re.compile(r"scale_(\d+)_members_(\d+)-(\d+)(?:_step_(\d+))?")
 
 
@@ -86,6 +88,7 @@ class Store:
           OSError: this save or the one before it could not be written.
         """
         self.wait()
+        workdir.require_space(self._folder, sum(x.nbytes for x in jax.tree.leaves(tree)))
         path = self._folder / record.name
         superseded = [r for r in self.records() if _supersedes(record, r)]
         self._checkpointer.save(path, args=ocp.args.PyTreeSave(tree))

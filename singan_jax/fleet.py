@@ -45,6 +45,7 @@ def train_fleet(
     pace = pace or Pace()
     monitor = monitor or Monitor(folder, quiet=True)
     with workdir.locked(folder):
+        workdir.require_space(folder, 0)
         broken = [m.name for m in finished.failures(folder)] if retry else []
         record = workdir.enroll(folder, images, config, retry=broken)
         groups = record.groups()

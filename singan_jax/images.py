@@ -137,7 +137,7 @@ def read_image(path: str | os.PathLike[str], config: Config) -> Image:
     path = os.fspath(path)
     try:
         pixels = decode(_read_bytes(path))
-        _check_content(pixels, config)
+        check_content(pixels, config)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
     return Image(_member_name(path), path, pixels)
@@ -264,7 +264,8 @@ def _read_bytes(path: str) -> bytes:
     return data
 
 
-def _check_content(pixels: np.ndarray, config: Config) -> None:
+def check_content(pixels: np.ndarray, config: Config) -> None:
+    """Raises `UnusableError` for (H, W, C) pixels that SinGAN cannot be trained on."""
     height, width, _ = pixels.shape
     try:
         pyramid.plan((height, width), config)

@@ -43,7 +43,7 @@ def write_page(
     images: Sequence[Image],
     *,
     title: str,
-    num_samples: int = 5,
+    num_samples: int = 4,
     seed: int = 0,
 ) -> None:
     """Writes one self-contained HTML file.

@@ -9,10 +9,12 @@ Its files:
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +24,7 @@ from singan_jax.errors import InputError
 from singan_jax.images import Image
 
 FORMAT = 1
+_RESERVE = 2**20  # bytes for logs and pictures beside a checkpoint
 GROUP_SIZE = 256  # members whose arrays are held in host memory at once
 
 
@@ -134,6 +137,23 @@ def log_run(folder: pathlib.Path) -> None:
     """Appends this process' command, versions and devices to runs.jsonl."""
     with (folder / "runs.jsonl").open("a") as file:
         file.write(json.dumps(runtime.provenance()) + "\n")
+
+
+def require_space(folder: pathlib.Path, size: int) -> None:
+    """Makes sure that a folder's disk has room for `size` bytes and a little more.
+
+    Asked before writing, since libraries that run into a full disk midway say it in many pages.
+
+    Raises:
+      OSError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size + _RESERVE:
+        raise OSError(
+            errno.ENOSPC,
+            f"{folder}: No space left: {(size + _RESERVE) / 1e6:.1f} MB are needed and "
+            f"{free / 1e6:.1f} MB free; make room, then the same command goes on",
+        )
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from launch.benchmarks.timing import Timing, measure
-from singan_jax import conv
+from singan_jax import conv, sharding
 
 # (images in the batch, side of the output, input channels, output channels)
 LAYERS = (
@@ -23,8 +24,11 @@ LAYERS = (
 )
 
 
-def run(repeats: int) -> Iterator[dict[str, Any]]:
-    """Yields a row per layer, map and implementation; `share` is of the matrix product's rate."""
+def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    """Yields a row per layer, map and implementation; `share` is of the matrix product's rate.
+
+    The last rows are both gradients of one layer of eight members, each with its own weights.
+    """
     peak = _gemm(repeats)
     yield {"map": "matrix product 1024", "gflops": peak, "share": 1.0}
     for batch, side, c_in, c_out in LAYERS:
@@ -48,6 +52,56 @@ def run(repeats: int) -> Iterator[dict[str, Any]]:
                     "best_gflops": flops / timing.fastest / 1e9,
                     "share": rate / peak,
                 }
+
+    yield from _fleet_gradient(repeats, peak, peer)
+
+
+def _fleet_gradient(repeats: int, peak: float, peer: bool) -> Iterator[dict[str, Any]]:
+    members, side, channels = 8, 64, 32
+    x = jax.random.normal(jax.random.key(0), (members, 1, side + 2, side + 2, channels))
+    w = jax.random.normal(jax.random.key(1), (members, 3, 3, channels, channels))
+    flops = 3 * 2 * 9 * channels**2 * members * side**2
+
+    def gradients(op: Callable[..., jax.Array]) -> Callable[..., Any]:
+        return jax.grad(lambda x, w: jnp.square(op(x, w)).sum(), (0, 1))
+
+    plain = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    inputs = sharding.to_devices((x, w))
+    ways = {
+        "vmap of lax.conv": jax.jit(jax.vmap(gradients(plain))),
+        "ours": sharding.over_members(gradients(conv.convolve)),
+    }
+    seconds = {
+        name: measure(functools.partial(way, *inputs), repeats).median for name, way in ways.items()
+    }
+    if peer:
+        seconds["PyTorch, all threads"] = _torch_gradient(members, side, channels, repeats)
+    for name, one in seconds.items():
+        yield {
+            "map": "gradients",
+            "layer": f"{members} members {side}x{side} {channels}->{channels}",
+            "implementation": name,
+            "gflops": flops / one / 1e9,
+            "share": flops / one / 1e9 / peak,
+        }
+
+
+def _torch_gradient(members: int, side: int, channels: int, repeats: int) -> float:
+    import torch
+
+    layers = [torch.nn.Conv2d(channels, channels, 3, bias=False) for _ in range(members)]
+    images = [torch.randn(1, channels, side + 2, side + 2, requires_grad=True) for _ in layers]
+
+    def call() -> None:
+        for layer, image in zip(layers, images, strict=True):
+            layer(image).square().sum().backward()
+
+    return measure(call, repeats).median
 
 
 def _gemm(repeats: int) -> float:

@@ -1,0 +1,104 @@
+"""Milliseconds of one training iteration (3 critic and 3 generator steps) of one member.
+
+Ours: as many members as devices, by the same program that trains fleets, without coarser scales.
+The peer: `torch_peer`, in one process with all threads, and in one process a core side by side.
+"""
+
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from launch.benchmarks.timing import measure
+from singan_jax import sharding, train_scale
+from singan_jax.config import Config
+from singan_jax.pyramid import Pyramid
+
+# (side in pixels, channels, iterations a run)
+SIZES = ((32, 32, 20), (64, 32, 8), (64, 64, 4), (128, 64, 1))
+
+
+def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    """Yields a row per size; ratios are the peer's time over ours."""
+    for side, width, iterations in SIZES:
+        row: dict[str, Any] = {"size": f"{side}x{side}, {width} ch"}
+        row["compile_s"], row["ms"] = _ours(side, width, iterations, repeats)
+        if peer:
+            row["torch_threads_ms"] = _torch(side, width, iterations, repeats, processes=1)
+            row["torch_processes_ms"] = _torch(
+                side, width, iterations, repeats, processes=os.cpu_count() or 1
+            )
+            row["ratio_as_shipped"] = row["torch_threads_ms"] / row["ms"]
+            best = min(row["torch_threads_ms"], row["torch_processes_ms"])
+            row["ratio_best_peer"] = best / row["ms"]
+        yield row
+
+
+def _ours(side: int, width: int, iterations: int, repeats: int) -> tuple[float, float]:
+    """Seconds of compilation (or of reading it from the cache) and milliseconds a member."""
+    config = Config(base_channels=width, max_channels=width, min_size=side, max_size=2 * side)
+    plan = Pyramid((side, side), 1.0, 0.75, ((side, side), (side, side)))
+    members = sharding.padded_size(1)
+    keys = jax.random.split(jax.random.key(0), members)
+    reals = jax.random.uniform(keys[0], (members, side, side, 3), minval=-1.0)
+    begin = functools.partial(train_scale.begin, config, 0, inherited=None)
+    chunk = functools.partial(train_scale.train_chunk, config, plan, 0)
+    inputs = sharding.to_devices((keys, reals, jnp.zeros_like(reals), jnp.ones(members, bool)))
+    task, state = sharding.over_members(begin)(*inputs)
+    start, stop = np.int32(0), np.int32(iterations)
+    started = time.perf_counter()
+    lowered = sharding.over_members(chunk, shared=2).lower((), task, state, start, stop)
+    compiled = lowered.compile()
+    compile_s = time.perf_counter() - started
+    seconds = measure(lambda: compiled((), task, state, start, stop), repeats).median
+    return compile_s, 1e3 * seconds / iterations / members
+
+
+def _torch(side: int, width: int, iterations: int, repeats: int, *, processes: int) -> float:
+    """Milliseconds a member of processes that train one each; one process takes all threads."""
+    threads = 1 if processes > 1 else os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+        jobs = [
+            pool.submit(_torch_seconds, side, width, iterations, repeats, threads)
+            for _ in range(processes)
+        ]
+        seconds = statistics.mean(job.result() for job in jobs)
+    return 1e3 * seconds / processes
+
+
+def _torch_seconds(side: int, width: int, iterations: int, repeats: int, threads: int) -> float:
+    """Median seconds of an iteration in this process."""
+    import torch
+
+    from launch.benchmarks import torch_peer
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    member = torch_peer.Member(Config(), width, 3)
+    image = torch.rand(1, 3, side, side) * 2 - 1
+    inputs = torch_peer.Inputs(
+        real=image,
+        rec_prev=torch.zeros_like(image),
+        z_rec=torch.randn(1, 1, side, side),
+        noise=torch.randn(1, 1, side, side),
+        prev=[torch.zeros_like(image)] * 3,
+        alpha=[0.2, 0.5, 0.8],
+        noise_amp=1.0,
+    )
+    member.iterate(inputs)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        for _ in range(iterations):
+            member.iterate(inputs)
+        seconds.append((time.perf_counter() - started) / iterations)
+    return statistics.median(seconds)

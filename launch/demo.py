@@ -53,7 +53,7 @@ def main() -> int:
     steps = STEPS.value
     config = dataclasses.replace(
         singan_jax.preset("quick"),
-        scale_factor=0.65,  # four scales instead of six: more iterations each in the same time
+        scale_factor=0.55,  # four scales instead of six: more iterations each in the same time
         steps_per_scale=steps,
         lr_decay_step=max(1, steps * 4 // 5),
     )

@@ -21,17 +21,17 @@ help:  ## List the targets
 demo: $(DEV)  ## Train four SinGANs on crops of photographs and show them (about 4 minutes)
 	$(BIN)/python -m launch.demo
 
-test: $(DEV)  ## Run all tests but the slow ones and those that need PyTorch or a GPU
-	$(BIN)/python -m pytest -m "not slow and not torch and not gpu" -n 2 --dist loadfile $(PYTEST_ARGS)
+test: $(DEV)  ## Run all tests but the slow ones and those that need PyTorch
+	$(BIN)/python -m pytest -m "not slow and not torch" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(DEV)  ## Run the slow tests
-	$(BIN)/python -m pytest -m "slow and not torch and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "slow and not torch" $(PYTEST_ARGS)
 
 test-torch: $(TORCH)  ## Install PyTorch too, and run the tests that compare with it
-	$(BIN)/python -m pytest -m "torch and not gpu" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m torch $(PYTEST_ARGS)
 
-test-gpu: $(DEV)  ## Run the tests that need a GPU (first: .venv/bin/pip install -e '.[cuda]')
-	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+test-gpu: $(DEV)  ## Run the same tests on a GPU (first: .venv/bin/pip install -e '.[cuda]')
+	$(BIN)/python -m pytest -m "not slow and not torch" $(PYTEST_ARGS)
 
 lint: $(DEV)  ## Check style, formatting and types
 	$(BIN)/python -m ruff check .

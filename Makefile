@@ -18,7 +18,7 @@ TORCH := .venv/.installed-torch-py$(VERSION)
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
-demo: $(DEV)  ## Train four SinGANs on crops of photographs and show them (about 4 minutes)
+demo: $(DEV)  ## Train four SinGANs on crops of photographs and show them (about 5 minutes)
 	$(BIN)/python -m launch.demo
 
 test: $(DEV)  ## Run all tests but the slow ones and those that need PyTorch

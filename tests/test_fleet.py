@@ -15,7 +15,7 @@ import pytest
 import tiny
 
 import singan_jax
-from singan_jax import programs, sharding
+from singan_jax import programs, pyramid, sharding, train_scale, train_step
 from singan_jax.train_step import METRICS
 from singan_jax.workdir import WorkdirError
 
@@ -151,6 +151,23 @@ def test_member_that_goes_wrong_is_frozen_alone(fleet_of_five, tmp_path):
     fleet = singan_jax.load_fleet(tmp_path)
     assert {m.name: m.attempt for m in fleet.members if m.attempt} == {worst: 1}
     assert all(member.name == worst for member in again)
+
+
+def test_nan_leaves_the_state_before_it():
+    bucket = programs.Bucket(tiny.CONFIG, (17, 19, 3))
+    real = pyramid.build(tiny.image(1).to_float(), bucket.pyramid)[0]
+    task, state = train_scale.begin(
+        tiny.CONFIG, 0, jax.random.key(0), real, 0 * real, np.array(True), None
+    )
+    draws = train_scale.draw(tiny.CONFIG, bucket.pyramid, 0, (), task, np.int32(3))
+    spoilt = draws._replace(noise=draws.noise.at[0, 0].set(np.nan))
+    iterate = jax.jit(train_step.iterate, static_argnums=(0, 1))
+    after, _ = iterate(tiny.CONFIG, 0, state, task, spoilt, 3)
+    assert not after.healthy
+    assert after.failed_at == 3
+    marks = {"healthy": state.healthy, "failed_at": state.failed_at}
+    jax.tree.map(np.testing.assert_array_equal, after._replace(**marks), state)
+    assert iterate(tiny.CONFIG, 0, state, task, draws, 3)[0].healthy
 
 
 def run_process(folder, changes, devices, seeds):

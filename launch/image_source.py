@@ -33,16 +33,15 @@ def read(
         if data_dir is None:
             raise DataError(f"{text}: needs --data_dir, where launch.build_dataset wrote to")
         for image in _patches(pathlib.Path(data_dir), text):
+            try:
+                check_content(image.pixels, config)
+            except UnusableError as error:
+                errors.append(ImageError(image.source, error.problem, error.remedy))
+                continue
             other = known.setdefault(image.name, image)
             if other.digest != image.digest:
                 problem = f"has the same member name, {image.name!r}, as {other.source}"
                 errors.append(ImageError(image.source, problem, "rename one of them"))
-                continue
-            try:
-                check_content(image.pixels, config)
-            except UnusableError as error:
-                del known[image.name]
-                errors.append(ImageError(image.source, error.problem, error.remedy))
     return list(known.values()), errors
 
 

@@ -8,7 +8,7 @@ Writes <out>/<member>/<k>.png, as gray or RGB with 8 or 16 bits as the member's 
 <out>/manifest.jsonl, a line per sample: file, member, index, source (and its patient, where the
 fleet was told), seed, start scale, output scale. The same seed gives the same samples.
 
-How long: about 100 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
+How long: about 40 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
 the image is new; from 1 or 2 it is kept and details change; above that, samples resemble the image.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     """Draws and writes."""
     singan_jax.configure_jax()
     fleet = singan_jax.load_fleet(WORKDIR.value)
-    for member in fleet.failed() if MEMBERS.value is None else []:
+    for member in fleet.failed if MEMBERS.value is None else []:
         cli.complain(f"{member.name}: went wrong in training and is left out")
     count = singan_jax.write_samples(
         fleet,

@@ -11,7 +11,7 @@ Reads PNG, JPEG, TIFF, PGM, PPM and BMP, gray or RGB, 8 or 16 bits. The work fol
 pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorboard/ and the
 trained members; draw from them with `python -m launch.sample_fleet`.
 
-How long: an image of 64 pixels at 2000 steps a scale takes 20 minutes on one CPU core, and as
+How long: an image of 64 pixels at 2000 steps a scale takes 50 minutes on one CPU core, and as
 many images at once as there are cores. Healthy runs end each scale with a rec_loss well below 1
 and a critic_loss within about +-1.
 """

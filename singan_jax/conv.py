@@ -29,17 +29,18 @@ _NARROW = 4  # sides of a layer with this many channels or fewer are "narrow" in
 
 @functools.cache
 def table() -> dict[str, dict[str, Implementation]]:
-    """The measured choices, `{backend: {"<map>:<in>-><out>": implementation}}`.
+    """The choices, `{backend: {"<map>:<in>-><out>": implementation}}`.
 
     `<map>` is `convolve` or `weight_gradient`; a side is `narrow` (images, score maps) or `wide`.
-    `python -m launch.benchmark --suites=conv` prints the measurements behind it.
+    Those of CPU were measured, with `python -m launch.benchmark --suites=conv`; those of GPU and
+    TPU are estimates.
     """
     text = (pathlib.Path(__file__).parent / "conv_table.json").read_text()
     return json.loads(text)
 
 
 def choose(name: str, c_in: int, c_out: int, backend: str | None = None) -> Implementation:
-    """The implementation measured fastest for one map of one layer.
+    """The implementation for one map of one layer, from the table.
 
     Args:
       name: `convolve` or `weight_gradient`.

@@ -3,10 +3,7 @@
 "direct"     `lax.conv_general_dilated`; the weight gradient is a convolution as well, with
              input channels as the batch
 "im2col"     nine shifted copies side by side, one matrix product
-"rows"       three copies shifted along the columns, three matrix products
 "shift_add"  one matrix product to (or from) nine times the narrower channels, nine shifts
-"winograd"   2x2 outputs at a time through 16 smaller matrix products: 2.25 times fewer
-             multiplications
 """
 
 import functools
@@ -17,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Implementation = Literal["direct", "im2col", "rows", "shift_add"]
+Implementation = Literal["direct", "im2col", "shift_add"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -29,11 +26,6 @@ def _pad(x: jax.Array, pad: int) -> jax.Array:
 def _shifts(x: jax.Array, height: int, width: int) -> list[jax.Array]:
     """The nine (N, height, width, C) windows of x, row by row."""
     return [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-
-
-def _columns(x: jax.Array, width: int) -> jax.Array:
-    """The three windows of x's columns side by side: (N, H, width, 3 C)."""
-    return jnp.concatenate([x[:, :, j : j + width] for j in range(3)], axis=-1)
 
 
 def _convolve_direct(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
@@ -49,15 +41,6 @@ def _convolve_im2col(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
     x = _pad(x, pad)
     patches = jnp.concatenate(_shifts(x, x.shape[1] - 2, x.shape[2] - 2), axis=-1)
     return jnp.einsum("nhwk,ko->nhwo", patches, w.reshape(-1, w.shape[-1]))
-
-
-def _convolve_rows(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
-    height = x.shape[1] - 2
-    columns = _columns(x, x.shape[2] - 2)
-    taps = w.reshape(3, -1, w.shape[-1])
-    rows = [jnp.einsum("nhwk,ko->nhwo", columns[:, i : i + height], taps[i]) for i in range(3)]
-    return functools.reduce(jnp.add, rows)
 
 
 def _convolve_shift_add(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
@@ -95,16 +78,6 @@ def _weight_gradient_im2col(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     return w.reshape(3, 3, x.shape[-1], g.shape[-1])
 
 
-def _weight_gradient_rows(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
-    height, width = x.shape[1] - 2, x.shape[2]
-    c_in, c_out = x.shape[3], g.shape[3]
-    wide = jnp.pad(g, ((0, 0), (0, 0), (2, 2), (0, 0)))
-    columns = _columns(wide, width)  # shifted by 2, 1, 0
-    rows = [jnp.einsum("nhwi,nhwk->ik", x[:, i : i + height], columns) for i in range(3)]
-    return jnp.stack(rows).reshape(3, c_in, 3, c_out)[:, :, ::-1].transpose(0, 2, 1, 3)
-
-
 def _weight_gradient_shift_add(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     x = _pad(x, pad)
     # Nine shifted copies of g instead of x: the cheaper side where g has the fewer channels.
@@ -116,12 +89,10 @@ def _weight_gradient_shift_add(x: jax.Array, g: jax.Array, pad: int) -> jax.Arra
 CONVOLVE: dict[Implementation, Callable[[jax.Array, jax.Array, int], jax.Array]] = {
     "direct": _convolve_direct,
     "im2col": _convolve_im2col,
-    "rows": _convolve_rows,
     "shift_add": _convolve_shift_add,
 }
 WEIGHT_GRADIENT: dict[Implementation, Callable[[jax.Array, jax.Array, int], jax.Array]] = {
     "direct": _weight_gradient_direct,
     "im2col": _weight_gradient_im2col,
-    "rows": _weight_gradient_rows,
     "shift_add": _weight_gradient_shift_add,
 }

@@ -69,8 +69,9 @@ class Fleet:
             finished.restore_scale(store, bucket, n) for n in range(self.num_scales(members[0]))
         ]
 
+    @functools.cached_property
     def failed(self) -> list[Member]:
-        """Members that went wrong, whose coarser scales alone are trained."""
+        """Members that had gone wrong when first asked; their coarser scales alone are trained."""
         return finished.failures(self.folder)
 
     def select(self, names: Sequence[str] | None) -> list[Member]:
@@ -80,8 +81,7 @@ class Fleet:
           WorkdirError: no member has that name.
         """
         if names is None:
-            failed = self.failed()
-            return [member for member in self.members if member not in failed]
+            return [member for member in self.members if member not in self.failed]
         known = {member.name: member for member in self.members}
         for name in names:
             if name not in known:

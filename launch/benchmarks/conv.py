@@ -40,14 +40,15 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
             ("convolve", conv.convolve, (x, w)),
             ("weight_gradient", conv.weight_gradient, (x, g)),
         ):
-            for implementation in (*conv.IMPLEMENTATIONS, None):
+            for implementation in conv.IMPLEMENTATIONS:
                 call = functools.partial(op, implementation=implementation)
                 timing = _looped(call, arguments, max(2, int(2e9 / flops)), repeats)
                 rate = flops / timing.median / 1e9
                 yield {
                     "map": name,
                     "layer": f"{batch}x{side}x{side} {c_in}->{c_out}",
-                    "implementation": implementation or "chosen",
+                    "implementation": implementation,
+                    "chosen": implementation == conv.choose(name, c_in, c_out),
                     "gflops": rate,
                     "best_gflops": flops / timing.fastest / 1e9,
                     "share": rate / peak,

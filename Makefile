@@ -13,25 +13,28 @@ DEV := .venv/.installed-dev-py$(VERSION)
 TORCH := .venv/.installed-torch-py$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-torch test-gpu lint format clean
+.PHONY: help demo test test-slow test-torch test-browser test-gpu lint format clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(DEV)  ## Train four SinGANs on crops of photographs and show them (about 5 minutes)
+demo: $(DEV)  ## From made-up mammograms to a report on whether SinGANs help (about 6 minutes)
 	$(BIN)/python -m launch.demo
 
 test: $(DEV)  ## Run all tests but the slow ones and those that need PyTorch
-	$(BIN)/python -m pytest -m "not slow and not torch" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not torch and not browser" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(DEV)  ## Run the slow tests
-	$(BIN)/python -m pytest -m "slow and not torch" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "slow and not torch and not browser" $(PYTEST_ARGS)
 
 test-torch: $(TORCH)  ## Install PyTorch too, and run the tests that compare with it
 	$(BIN)/python -m pytest -m torch $(PYTEST_ARGS)
 
+test-browser: $(DEV)  ## Run the tests that look at reports in Chromium (on Debian: apt install chromium)
+	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
+
 test-gpu: $(DEV)  ## Run the same tests on a GPU (first: .venv/bin/pip install -e '.[cuda]')
-	$(BIN)/python -m pytest -m "not slow and not torch" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not torch and not browser" $(PYTEST_ARGS)
 
 lint: $(DEV)  ## Check style, formatting and types
 	$(BIN)/python -m ruff check .
@@ -55,9 +58,9 @@ $(DEV): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@echo 'Setting up .venv with Python $(VERSION); the first time takes a few minutes.'
 	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' \
 	  2>/dev/null || $(PYTHON) -m venv --clear .venv
-	$(INSTALL) -e '.[dev]'
+	$(INSTALL) -e '.[dev,imagenet]'
 	@touch $@
 
 $(TORCH): $(DEV)
-	$(INSTALL) -e '.[dev,torch]'
+	$(INSTALL) -e '.[dev,imagenet,torch]'
 	@touch $@

@@ -5,17 +5,18 @@
 
 Suites:
 
-    conv     GFLOP/s of each way to compute a layer, beside the machine's matrix product
-    step     milliseconds of one training iteration at several sizes
-    sample   samples a second
-    patches  patches a second cut from mammograms of full size, beside a loop over pixels
+    conv      GFLOP/s of each way to compute a layer, beside the machine's matrix product
+    step      milliseconds of one training iteration at several sizes
+    sample    samples a second
+    patches   patches a second cut from mammograms of full size, beside a loop over pixels
+    features  features a second from frozen backbones, patches of 224x224 pixels
 
 Each is warmed up and repeated; medians are given. Compare numbers of one run only: machines differ,
 and change with what else they do. --peer=torch needs `pip install -e '.[torch]'`.
 
-How long: conv 2 minutes, step 1 (3 with the peer), sample half a minute, patches 5. On 2 CPU cores
-an iteration of a 64x64 image at 64 channels takes about as long as PyTorch's in its best
-configuration, and two thirds as long as PyTorch's as it comes.
+How long: conv 2 minutes, step 1 (3 with the peer), sample half a minute, patches 5, features 1. On
+2 CPU cores an iteration of a 64x64 image at 64 channels takes about as long as PyTorch's in its
+best configuration, and two thirds as long as PyTorch's as it comes.
 """
 
 import json
@@ -29,12 +30,15 @@ from absl import flags
 
 import singan_jax
 from launch import cli
-from launch.benchmarks import conv, patches, sample, step
+from launch.benchmarks import conv, features, patches, sample, step
 from singan_jax import runtime
 from singan_jax.workdir import write_atomically
 
 SUITES = flags.DEFINE_multi_enum(
-    "suites", ["step"], ["conv", "step", "sample", "patches"], "what to measure; may be repeated"
+    "suites",
+    ["step"],
+    ["conv", "step", "sample", "patches", "features"],
+    "what to measure; may be repeated",
 )
 PEER = flags.DEFINE_enum("peer", None, ["torch"], "measure this beside ours, where a suite can")
 REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each, after one to warm up", lower_bound=1)
@@ -47,6 +51,8 @@ def _rows(suite: str) -> Iterator[dict[str, Any]]:
         return conv.run(REPEATS.value, peer)
     if suite == "step":
         return step.run(REPEATS.value, peer)
+    if suite == "features":
+        return features.run(REPEATS.value, peer)
     return sample.run(REPEATS.value) if suite == "sample" else patches.run()
 
 

@@ -5,6 +5,7 @@ Exit statuses:
     0  done
     1  the work failed though the input was good: a full disk, members that went wrong
     2  bad input: flags, settings, files; whatever was good has been worked on all the same
+    143  stopped by SIGTERM with everything saved; the same command goes on (130: by Ctrl-C)
 """
 
 import sys
@@ -15,8 +16,9 @@ from absl import app, flags, logging
 
 from data_pipeline.records import DataError
 from singan_jax.errors import InputError
+from singan_jax.preemption import Stopped
 
-FAILED, BAD_INPUT = 1, 2
+FAILED, BAD_INPUT, STOPPED = 1, 2, 143
 
 
 def complain(problem: object) -> None:
@@ -52,6 +54,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         except (OSError, MemoryError) as error:
             complain(error)
             return FAILED
+        except Stopped as reason:
+            complain(reason)
+            return STOPPED
         except KeyboardInterrupt:
             complain("interrupted; the same command goes on from here")
             return 130

@@ -1,5 +1,7 @@
 """What `--images` may name: files, folders, globs, and queries of a prepared patch dataset."""
 
+import concurrent.futures
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -7,7 +9,16 @@ from data_pipeline import query
 from data_pipeline.records import DataError
 from singan_jax.config import Config
 from singan_jax.decode import UnusableError
-from singan_jax.images import Image, ImageError, check_content, read_images
+from singan_jax.images import (
+    Image,
+    ImageError,
+    check_content,
+    find_images,
+    member_name,
+    read_image,
+    read_images,
+)
+from singan_jax.workdir import Member
 
 
 def read(
@@ -45,21 +56,30 @@ def read(
     return list(known.values()), errors
 
 
-def _patches(data_dir: pathlib.Path, text: str) -> list[Image]:
-    from data_pipeline import load  # tensorflow_datasets takes seconds to import
+def read_members(
+    patterns: Sequence[str], data_dir: str | None, config: Config, members: Sequence[Member]
+) -> list[Image]:
+    """Reads the images of some members among all that patterns name; see `read`."""
+    names = {member.name for member in members}
+    texts = [pattern for pattern in patterns if query.is_query(pattern)]
+    paths: dict[str, str] = {}
+    for path in find_images([pattern for pattern in patterns if pattern not in texts])[0]:
+        paths.setdefault(member_name(path), path)
+    wanted = [path for name, path in paths.items() if name in names]
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        images = list(pool.map(lambda path: read_image(path, config), wanted))
+    others = names - {image.name for image in images}
+    for text in texts if others else ():
+        images += [i for i in _patches(pathlib.Path(data_dir or ""), text) if i.name in others]
+    return images
 
+
+def _patches(data_dir: pathlib.Path, text: str) -> list[Image]:
+    from classify import synthetic  # both import tensorflow_datasets, which takes seconds
+    from data_pipeline import load
+
+    dataset = text.partition("[")[0]
     return [
-        Image(
-            record.patch_id,
-            f"{text.partition('[')[0]}/{record.patch_id}",
-            pixels,
-            {
-                "patient": record.patient_id,
-                "classification": record.classification,
-                "zoom_group": str(record.zoom_group),
-                "mammogram": record.source,
-                "synthetic": str(record.synthetic).lower(),
-            },
-        )
+        synthetic.to_image(record, pixels, f"{dataset}/{record.patch_id}")
         for record, pixels in load.load(data_dir, query.parse(text))
     ]

@@ -11,15 +11,25 @@ Reads PNG, JPEG, TIFF, PGM, PPM and BMP, gray or RGB, 8 or 16 bits. The work fol
 pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorboard/ and the
 trained members; draw from them with `python -m launch.sample_fleet`.
 
+SIGTERM, which schedulers send before they take a machine away, saves and exits with status 143; the
+same command goes on. Many machines train one fleet together (--coordinator, or found out under
+Slurm, GKE and Cloud TPU) or each for itself (--shard, then `python -m launch.merge`); see
+docs/clusters.md, and launch/cluster/ for files to start from.
+
 How long: an image of 64 pixels at 2000 steps a scale takes 50 minutes on one CPU core, and as
 many images at once as there are cores. Healthy runs end each scale with a rec_loss well below 1
 and a critic_loss within about +-1.
 """
 
+import functools
+import pathlib
+
 from absl import flags
 
 import singan_jax
 from launch import cli, image_source, settings
+from singan_jax import hosts, sharding, shards
+from singan_jax.fleet import Images
 
 IMAGES = flags.DEFINE_multi_string(
     "images",
@@ -38,28 +48,87 @@ CHECKPOINT_SECONDS = flags.DEFINE_float(
 )
 
 
+SHARD = flags.DEFINE_string(
+    "shard",
+    None,
+    "i/n: train every n-th image only, from the i-th on (i from 0), in a folder inside --workdir; "
+    "launch.merge makes one fleet of all shards",
+)
+DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    hosts.MODES,
+    "whether this is one of several processes that train one fleet: auto if --coordinator is given "
+    "or Slurm, Kubernetes or GKE TPU say so, on (JAX finds out the others), off",
+)
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port where process 0 listens")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes train together")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0")
+
+
 def main() -> int:
-    """Reads the images, trains, and says what became of them."""
+    """Joins the other processes, if there are any, and trains until done or asked to stop."""
     config = settings.chosen()
+    folder = pathlib.Path(WORKDIR.value)
+    shard = shards.Shard.parse(SHARD.value) if SHARD.value else None
+    if shard:
+        if COORDINATOR.value or DISTRIBUTED.value == "on":
+            raise singan_jax.InputError("--shard trains by itself; leave out --coordinator")
+        folder = shard.folder(folder)
+    else:
+        shards.refuse_unmerged(folder)
     singan_jax.configure_jax()
+    hosts.join(
+        "off" if shard else DISTRIBUTED.value,
+        COORDINATOR.value,
+        NUM_PROCESSES.value,
+        PROCESS_ID.value,
+    )
+    with singan_jax.Watch() as watch:
+        if sharding.process() == 0:
+            return _train(config, folder, shard, watch)
+        read = functools.partial(image_source.read_members, IMAGES.value, DATA_DIR.value, config)
+        return cli.FAILED if _run(read, config, folder, watch) else 0
+
+
+def _train(
+    config: singan_jax.Config,
+    folder: pathlib.Path,
+    shard: shards.Shard | None,
+    watch: singan_jax.Watch,
+) -> int:
+    """Reads the images, trains, and says what became of them."""
     images, errors = image_source.read(IMAGES.value, DATA_DIR.value, config)
     for error in errors:
         cli.complain(error)
     if not images or (errors and STRICT.value):
-        cli.complain(f"{len(errors)} of {len(errors) + len(images)} images refused; none trained")
-        return cli.BAD_INPUT
-    pace = singan_jax.Pace(checkpoint_seconds=CHECKPOINT_SECONDS.value)
-    monitor = singan_jax.Monitor(WORKDIR.value)
-    wrong = singan_jax.train_fleet(
-        images, config, WORKDIR.value, retry=RETRY.value, pace=pace, monitor=monitor
-    )
-    print(f"{WORKDIR.value}: {len(images) - len(wrong)} of {len(images)} members are trained")
+        raise singan_jax.InputError(
+            f"{len(errors)} of {len(errors) + len(images)} images refused; none trained"
+        )
+    if shard:
+        images = shard.part(images)
+    wrong = _run(images, config, folder, watch)
+    print(f"{folder}: {len(images) - len(wrong)} of {len(images)} members are trained")
     if wrong:
         names = ", ".join(member.name for member in wrong[:5]) + (", ..." if wrong[5:] else "")
         cli.complain(f"{len(wrong)} went wrong ({names}); add --retry to start them afresh")
     if errors:
         cli.complain(f"{len(errors)} images were refused, see above")
     return cli.BAD_INPUT if errors else cli.FAILED if wrong else 0
+
+
+def _run(
+    images: Images, config: singan_jax.Config, folder: pathlib.Path, watch: singan_jax.Watch
+) -> list[singan_jax.Member]:
+    return singan_jax.train_fleet(
+        images,
+        config,
+        folder,
+        retry=RETRY.value,
+        pace=singan_jax.Pace(checkpoint_seconds=CHECKPOINT_SECONDS.value),
+        monitor=singan_jax.Monitor(folder),
+        watch=watch,
+    )
 
 
 if __name__ == "__main__":

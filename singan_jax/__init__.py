@@ -20,6 +20,7 @@ from singan_jax.group import Pace
 from singan_jax.images import Image, ImageError, read_images, write_png
 from singan_jax.metrics import Monitor
 from singan_jax.page import write_page
+from singan_jax.preemption import Stopped, Watch
 from singan_jax.runtime import configure_jax
 from singan_jax.sample_files import write_samples
 from singan_jax.trained import Fleet, Samples, load_fleet
@@ -36,6 +37,8 @@ __all__ = [
     "Monitor",
     "Pace",
     "Samples",
+    "Stopped",
+    "Watch",
     "WorkdirError",
     "configure_jax",
     "load_fleet",

@@ -6,20 +6,23 @@ checkpoints named for what is in them,
     scale_02_members_0000-0063              a finished scale of these members
     scale_02_members_0064-0127_step_000300  the newest state of the members in training
 
-Orbax writes into a temporary folder and renames it, so a name that exists is complete.
+Orbax writes into a temporary folder and renames it, so a name that exists is complete. A name
+says which members are inside, so processes that train different members of a group save by
+themselves, and any number of processes and devices goes on from what is there.
 """
 
 import functools
 import pathlib
 import re
 import shutil
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from singan_jax import workdir
+from singan_jax import sharding, workdir
 
 _NAME = re.compile(r"scale_(\d+)_members_(\d+)-(\d+)(?:_step_(\d+))?")
 
@@ -36,6 +39,11 @@ class Record(NamedTuple):
     step: int | None = None
 
     @property
+    def members(self) -> range:
+        """Places in the group."""
+        return range(self.first, self.last + 1)
+
+    @property
     def name(self) -> str:
         """Its folder's name."""
         name = f"scale_{self.scale:02d}_members_{self.first:04d}-{self.last:04d}"
@@ -49,20 +57,29 @@ class Store:
         """Opens a group's folder.
 
         Args:
-          folder: made if need be; what an interrupted save left in it is removed.
+          folder: made if need be.
           read_only: leave the folder as it is; another process may be training in it.
         """
         self._folder = folder.absolute()
         self._outdated: list[pathlib.Path] = []
         if not read_only:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for path in self._folder.iterdir():
-                if not _NAME.fullmatch(path.name):
-                    shutil.rmtree(path)
 
     @functools.cached_property
     def _checkpointer(self) -> ocp.AsyncCheckpointer:
-        return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=sharding.process(),
+            active_processes={sharding.process()},
+            barrier_sync_key_prefix=f"process{sharding.process()}",
+        )
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+        return ocp.AsyncCheckpointer(handler, multiprocessing_options=alone)
+
+    def clean(self) -> None:
+        """Removes what interrupted saves left; only while nobody trains in the folder."""
+        for path in self._folder.iterdir() if self._folder.exists() else ():
+            if not _NAME.fullmatch(path.name):
+                shutil.rmtree(path)
 
     def records(self) -> list[Record]:
         """All complete checkpoints, sorted."""
@@ -90,9 +107,9 @@ class Store:
         self.wait()
         workdir.require_space(self._folder, sum(x.nbytes for x in jax.tree.leaves(tree)))
         path = self._folder / record.name
-        superseded = [r for r in self.records() if _supersedes(record, r)]
         self._checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
-        self._outdated = [self._folder / r.name for r in superseded]
+        outdated = _outdated([*self.records(), record])
+        self._outdated = [self._folder / r.name for r in outdated]
 
     def wait(self) -> None:
         """Waits until the last save is on disk.
@@ -120,7 +137,15 @@ class Store:
         self._checkpointer.close()
 
 
-def _supersedes(new: Record, old: Record) -> bool:
-    """An unfinished state is outdated by any later record of the same members."""
-    same = (new.scale, new.first, new.last) == (old.scale, old.first, old.last)
-    return same and old.step is not None and old.step != new.step
+def _outdated(records: Sequence[Record]) -> list[Record]:
+    """The unfinished states whose members are all in later records of the scale."""
+    found = []
+    for old in records:
+        later = [r for r in records if r.scale == old.scale and _is_later(r, old)]
+        if all(any(n in record.members for record in later) for n in old.members):
+            found.append(old)
+    return found
+
+
+def _is_later(record: Record, old: Record) -> bool:
+    return old.step is not None and (record.step is None or record.step > old.step)

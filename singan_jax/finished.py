@@ -39,23 +39,35 @@ def group_folder(folder: pathlib.Path, group: int) -> pathlib.Path:
     return folder / "groups" / f"{group:04d}"
 
 
-def finished_scales(store: Store, members: int, num_scales: int) -> int:
-    """Number of scales, counted from the coarsest, that all members of a group have finished."""
+def finished_scales(store: Store, members: range, num_scales: int) -> int:
+    """Number of scales, counted from the coarsest, that these members of a group have finished."""
+    records = [record for record in store.records() if record.step is None]
     for scale in range(num_scales):
-        done = [r for r in store.records() if r.scale == scale and r.step is None]
-        if sum(r.last - r.first + 1 for r in done) < members:
+        done = [r.members for r in records if r.scale == scale]
+        if not all(any(n in span for span in done) for n in members):
             return scale
     return num_scales
 
 
-def restore_scale(store: Store, bucket: Bucket, scale: int) -> FinishedScale:
-    """A finished scale of all members of a group, as host arrays."""
-    parts = [
-        store.restore(record, _finished_shapes(bucket, scale, record))
-        for record in store.records()
-        if record.scale == scale and record.step is None
-    ]
+def restore_scale(store: Store, bucket: Bucket, scale: int, members: range) -> FinishedScale:
+    """A finished scale of these members of a group, as host arrays."""
+    parts = []
+    for record in store.records():
+        own = common(record.members, members)
+        if record.scale == scale and record.step is None and own:
+            part = store.restore(record, _finished_shapes(bucket, scale, record))
+            parts.append(take(part, own.start - record.first, own.stop - record.first))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def common(a: range, b: range) -> range:
+    """What two ranges share."""
+    return range(max(a.start, b.start), min(a.stop, b.stop))
+
+
+def take(tree: Any, start: int, stop: int) -> Any:
+    """Entries `start` to `stop` (not included) of every array."""
+    return jax.tree.map(lambda x: x[start:stop], tree)
 
 
 def _finished_shapes(bucket: Bucket, scale: int, record: Record) -> FinishedScale:
@@ -68,7 +80,7 @@ def _finished_shapes(bucket: Bucket, scale: int, record: Record) -> FinishedScal
         shapes.state.healthy,
         shapes.state.failed_at,
     )
-    return stacked(one, record.last - record.first + 1)
+    return stacked(one, len(record.members))
 
 
 def stacked(shapes: Any, members: int) -> Any:
@@ -85,9 +97,10 @@ def failures(folder: str | pathlib.Path) -> list[Member]:
     for group, members in record.groups().items():
         bucket = Bucket(record.config, members[0].shape)
         store = Store(group_folder(folder, group), read_only=True)
-        done = finished_scales(store, len(members), bucket.pyramid.num_scales)
+        everyone = range(len(members))
+        done = finished_scales(store, everyone, bucket.pyramid.num_scales)
         if done:
-            healthy = restore_scale(store, bucket, done - 1).healthy
+            healthy = restore_scale(store, bucket, done - 1, everyone).healthy
             current = [member for member in members if member in record.members]
             found += [member for member in current if not healthy[member.index]]
     return found

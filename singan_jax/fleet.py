@@ -1,36 +1,43 @@
 """Trains a fleet, or goes on with one."""
 
+import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from singan_jax import finished, workdir
+from singan_jax import division, finished, sharding, workdir
 from singan_jax.checkpoint import Store
 from singan_jax.config import Config, validate
 from singan_jax.group import GroupTrainer, Pace
 from singan_jax.images import Image
 from singan_jax.metrics import Monitor
+from singan_jax.preemption import Watch
 from singan_jax.programs import Bucket
-from singan_jax.workdir import Member
+from singan_jax.workdir import Member, WorkdirError
+
+Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
 
 
 def train_fleet(
-    images: Sequence[Image],
+    images: Images,
     config: Config,
     folder: str | pathlib.Path,
     *,
     retry: bool = False,
     pace: Pace | None = None,
     monitor: Monitor | None = None,
+    watch: Watch | None = None,
 ) -> list[Member]:
     """Trains one SinGAN per image, or goes on where an earlier call was interrupted.
 
     Args:
-      images: one per member, names unique; see `images.read_images`.
+      images: one per member, names unique; see `images.read_images`. Where several processes train
+        together, all but the first may give a function that reads the images of given members.
       config: settings common to all members.
-      folder: the work folder; made if need be.
+      folder: the work folder; made if need be. All processes must see the same one.
       retry: start members that went wrong afresh, from a new seed.
       pace: of returns to the host; the defaults of `Pace` where None.
       monitor: is told of the progress; a silent one where None.
+      watch: entered already; tells when to stop. One for the time of this call where None.
 
     Returns:
       The members that went wrong, which are frozen at the iteration before.
@@ -39,37 +46,59 @@ def train_fleet(
       ConfigError: a setting is out of its range.
       WorkdirError: the folder cannot be used for this fleet.
       OSError: a checkpoint could not be written.
+      Stopped: SIGTERM came; everything is saved.
+      ConnectionError: another process of the run failed or is gone.
     """
     folder = pathlib.Path(folder)
     validate(config)
     pace = pace or Pace()
     monitor = monitor or Monitor(folder, quiet=True)
-    with workdir.locked(folder):
-        workdir.require_space(folder, 0)
-        broken = [m.name for m in finished.failures(folder)] if retry else []
-        record = workdir.enroll(folder, images, config, retry=broken)
-        groups = record.groups()
-        pending = [n for n in groups if not _is_finished(folder, config, groups[n])]
-        shapes = {groups[n][0].shape for n in pending}
-        buckets = {shape: Bucket(config, shape) for shape in shapes}
-        if pending:
+    with contextlib.ExitStack() as stack:
+        watch = watch or stack.enter_context(Watch())
+        if sharding.process() == 0:
+            stack.enter_context(workdir.locked(folder))
+            _prepare(folder, images, config, retry)
+        groups = division.agree(folder, config, watch)
+        if groups and sharding.process() == 0:
             workdir.log_run(folder)
-        monitor.start(config, [(buckets[groups[n][0].shape].pyramid, groups[n]) for n in pending])
-        by_name = {image.name: image for image in images}
+        own = division.share(groups, config, sharding.process(), sharding.processes())
+        pixels = _read(images, own)
+        buckets = {shape: Bucket(config, shape) for shape in {part[0].shape for part in own}}
+        monitor.start(config, [(buckets[part[0].shape].pyramid, part) for part in own])
         try:
-            for n in pending:
-                bucket = buckets[groups[n][0].shape]
-                pixels = [by_name[member.name] for member in groups[n]]
-                GroupTrainer(bucket, groups[n], pixels, folder, pace, monitor).run()
+            for part in own:
+                bucket = buckets[part[0].shape]
+                given = [pixels[member.name] for member in part]
+                GroupTrainer(bucket, part, given, folder, pace, monitor, watch).run()
         finally:
             for bucket in buckets.values():
                 bucket.close()
             monitor.close()
-    return finished.failures(folder)
+        watch.finish()
+        return finished.failures(folder)
 
 
-def _is_finished(folder: pathlib.Path, config: Config, members: Sequence[Member]) -> bool:
-    bucket = Bucket(config, members[0].shape)
-    store = Store(finished.group_folder(folder, members[0].group), read_only=True)
-    scales = bucket.pyramid.num_scales
-    return finished.finished_scales(store, len(members), scales) == scales
+def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:
+    """Enrolls the images, and clears up after an interrupted run."""
+    workdir.require_space(folder, 0)
+    broken = [member.name for member in finished.failures(folder)] if retry else []
+    if callable(images):
+        raise TypeError("the first process needs the images, not a function that reads some")
+    record = workdir.enroll(folder, images, config, retry=broken)
+    for group in record.groups():
+        Store(finished.group_folder(folder, group), read_only=True).clean()
+
+
+def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image]:
+    """The images of the members of some groups, by name."""
+    members = {member.name: member for group in groups for member in group}
+    given = images(list(members.values())) if callable(images) else images
+    found = {image.name: image for image in given if image.name in members}
+    for name, member in members.items():
+        # A retired attempt of a member is of the same image.
+        if name not in found or found[name].digest != member.digest:
+            raise WorkdirError(
+                f"{member.source}: is not the image here that the first process read; all hosts "
+                "must see the same files"
+            )
+    return found

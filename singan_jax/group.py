@@ -14,10 +14,11 @@ from singan_jax import finished as finished_lib
 from singan_jax import programs as programs_lib
 from singan_jax import sharding
 from singan_jax.checkpoint import Record, Store
-from singan_jax.finished import FinishedScale
+from singan_jax.finished import FinishedScale, take
 from singan_jax.generate import FrozenScale
 from singan_jax.images import Image
 from singan_jax.metrics import Monitor
+from singan_jax.preemption import Watch
 from singan_jax.programs import Bucket, ScalePrograms
 from singan_jax.train_step import ScaleState
 from singan_jax.workdir import Member
@@ -55,9 +56,12 @@ class GroupTrainer:
         folder: pathlib.Path,
         pace: Pace,
         monitor: Monitor,
+        watch: Watch,
     ):
-        """`members` and `images` correspond."""
+        """`members`, consecutive ones of a group, and `images` correspond."""
         self._bucket, self._members, self._pace, self._monitor = bucket, members, pace, monitor
+        self._watch = watch
+        self._places = range(members[0].index, members[-1].index + 1)
         self._store = Store(finished_lib.group_folder(folder, members[0].group))
         self._images = images
         self._last_save = time.monotonic()
@@ -65,15 +69,16 @@ class GroupTrainer:
     def run(self) -> None:
         """Trains whatever is not finished yet."""
         bucket, size = self._bucket, len(self._members)
-        done = finished_lib.finished_scales(self._store, size, bucket.pyramid.num_scales)
+        scales_in_all = bucket.pyramid.num_scales
+        done = finished_lib.finished_scales(self._store, self._places, scales_in_all)
         bucket.prefetch(done, size)
         keys = jnp.stack([member_key(bucket.config.seed, member) for member in self._members])
         reals = self._pyramids()
         scales: list[FinishedScale] = [
-            finished_lib.restore_scale(self._store, bucket, n) for n in range(done)
+            finished_lib.restore_scale(self._store, bucket, n, self._places) for n in range(done)
         ]
         self._monitor.skip(done)
-        for scale in range(done, bucket.pyramid.num_scales):
+        for scale in range(done, scales_in_all):
             started = time.monotonic()
             compiled = bucket.programs(scale, size)
             self._monitor.compiled(scale, time.monotonic() - started)
@@ -83,7 +88,7 @@ class GroupTrainer:
                 inputs = self._inputs(work, keys, reals, scales)
                 self._train(work, inputs, [s.frozen for s in scales], step, state)
             self._store.wait()
-            scales.append(finished_lib.restore_scale(self._store, bucket, scale))
+            scales.append(finished_lib.restore_scale(self._store, bucket, scale, self._places))
             self._monitor.scale_done(bucket, self._members, scale, scales)
         self._store.close()
 
@@ -99,21 +104,23 @@ class GroupTrainer:
     def _slices(self, scale: int, width: int) -> list[tuple[int, int, int, Any]]:
         """What is left to do at a scale: (first, last, iterations done, state or None) each."""
         records = [r for r in self._store.records() if r.scale == scale]
-        left = set(range(len(self._members)))
+        left = set(self._places)
         for record in records:
             if record.step is None:
-                left -= set(range(record.first, record.last + 1))
+                left -= set(record.members)
         slices = []
         for record in sorted(records, key=lambda r: -(r.step or 0)):
-            span = set(range(record.first, record.last + 1))
-            if record.step is not None and span <= left:
-                shapes = finished_lib.stacked(self._bucket.shapes[scale].state, len(span))
+            span = left & set(record.members)
+            if record.step is not None and span:
+                shapes = finished_lib.stacked(self._bucket.shapes[scale].state, len(record.members))
                 state = self._store.restore(record, shapes)
                 for first, last in _runs(span, width):
-                    part = _take(state, first - record.first, last - record.first)
+                    part = take(state, first - record.first, last + 1 - record.first)
                     slices.append((first, last, record.step, part))
                 left -= span
-        return slices + [(first, last, 0, None) for first, last in _runs(left, width)]
+        slices += [(first, last, 0, None) for first, last in _runs(left, width)]
+        base = self._places.start
+        return [(first - base, last - base, step, state) for first, last, step, state in slices]
 
     def _inputs(
         self, work: "_Slice", keys: jax.Array, reals: list[np.ndarray], scales: list[FinishedScale]
@@ -137,7 +144,7 @@ class GroupTrainer:
         saved: ScaleState | None,
     ) -> None:
         """Trains a slice to the end of a scale and saves it."""
-        steps = self._bucket.config.steps_per_scale
+        steps, saved_step = self._bucket.config.steps_per_scale, step
         members = self._members[work.first : work.last + 1]
         scales = tuple(work.to_devices(scale) for scale in frozen)
         task, state = work.programs.begin(*inputs)
@@ -146,6 +153,11 @@ class GroupTrainer:
         self._monitor.resumed(work.scale, members, step)
         chunk = 1
         while step < steps:
+            if reason := self._watch.reason_to_stop():
+                if step > saved_step:
+                    self._save(work, sharding.to_host(state, len(members)), step)
+                self._store.close()
+                raise reason
             stop = min(step + chunk, steps)
             started = time.monotonic()
             state, metrics = work.programs.chunk(
@@ -157,10 +169,9 @@ class GroupTrainer:
             chunk = max(1, round((stop - step) * min(4.0, self._pace.chunk_seconds / seconds)))
             step = stop
             if step < steps and self._is_due():
-                record = Record(work.scale, work.first, work.last, step)
-                self._save(record, sharding.to_host(state, len(members)))
-        finished = self._freeze(work, task, state, len(members))
-        self._save(Record(work.scale, work.first, work.last), finished)
+                self._save(work, sharding.to_host(state, len(members)), step)
+                saved_step = step
+        self._save(work, self._freeze(work, task, state, len(members)))
 
     def _freeze(self, work: "_Slice", task: Any, state: Any, members: int) -> FinishedScale:
         frozen, rec, rec_next = work.programs.finish(task, state)
@@ -172,14 +183,16 @@ class GroupTrainer:
     def _is_due(self) -> bool:
         return time.monotonic() - self._last_save >= self._pace.checkpoint_seconds
 
-    def _save(self, record: Record, tree: Any) -> None:
+    def _save(self, work: "_Slice", tree: Any, step: int | None = None) -> None:
+        base = self._places.start
+        record = Record(work.scale, base + work.first, base + work.last, step)
         self._store.save(record, tree)
         self._last_save = time.monotonic()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Slice:
-    """Members `first` to `last` of a group at one scale, and the programs they run in."""
+    """Members `first` to `last` of a trainer's at one scale, and the programs they run in."""
 
     scale: int
     first: int
@@ -189,12 +202,8 @@ class _Slice:
     def to_devices(self, tree: Any) -> Any:
         """These members' entries, padded to the programs' size."""
         return sharding.to_devices(
-            sharding.padded(_take(tree, self.first, self.last), self.programs.members)
+            sharding.padded(take(tree, self.first, self.last + 1), self.programs.members)
         )
-
-
-def _take(tree: Any, first: int, last: int) -> Any:
-    return jax.tree.map(lambda x: x[first : last + 1], tree)
 
 
 def _runs(indices: set[int], width: int) -> list[tuple[int, int]]:

@@ -140,7 +140,7 @@ def read_image(path: str | os.PathLike[str], config: Config) -> Image:
         check_content(pixels, config)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
-    return Image(_member_name(path), path, pixels)
+    return Image(member_name(path), path, pixels)
 
 
 def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], list[ImageError]]:
@@ -276,7 +276,8 @@ def check_content(pixels: np.ndarray, config: Config) -> None:
         raise UnusableError("all pixels are equal, nothing to learn", "leave it out")
 
 
-def _member_name(path: str) -> str:
+def member_name(path: str) -> str:
+    """The name of the member that is trained on an image file."""
     stem = os.path.splitext(os.path.basename(path))[0]
     # A leading dot would hide the folder, or name its parent.
     return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", stem) or "_"

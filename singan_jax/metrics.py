@@ -5,6 +5,9 @@ Written into the work folder:
     metrics.jsonl              one line per member and chunk
     tensorboard/               the same as quantiles over the fleet
     pictures/<group>_scale_<n>.png  real, reconstruction and samples after each scale
+
+Where several processes train together each writes of its own members: all but the first into
+metrics_0001.jsonl, tensorboard/_0001 and so on, and the bar shows the first one's share.
 """
 
 import json
@@ -18,7 +21,7 @@ import numpy as np
 import tqdm
 from tensorboardX import SummaryWriter
 
-from singan_jax import pictures, sample
+from singan_jax import pictures, sample, sharding
 from singan_jax.config import Config
 from singan_jax.programs import Bucket, relative_cost
 from singan_jax.pyramid import Pyramid
@@ -52,9 +55,11 @@ class Monitor:
             return
         work = [size * sum(costs) for size, costs in zip(self._sizes, self._costs, strict=True)]
         total = config.steps_per_scale * sum(work)
-        self._bar = tqdm.tqdm(total=total, bar_format=_BAR, disable=self._quiet)
-        self._lines = _open_lines(self._folder / "metrics.jsonl")
-        self._board = SummaryWriter(str(self._folder / "tensorboard"))
+        process = sharding.process()
+        self._bar = tqdm.tqdm(total=total, bar_format=_BAR, disable=self._quiet or process > 0)
+        own = f"_{process:04d}" if process else ""
+        self._lines = _open_lines(self._folder / f"metrics{own}.jsonl")
+        self._board = SummaryWriter(str(self._folder / "tensorboard" / own))
 
     def skip(self, scales: int) -> None:
         """A new group starts, whose first `scales` scales were finished before."""
@@ -125,7 +130,7 @@ class Monitor:
         self._lines.flush()
         amps = newest.frozen.noise_amp
         self._board.add_scalar("noise_amp/median", float(np.median(amps)), scale)
-        if not self._quiet:
+        if not self._quiet and members[0].index == 0:
             self._picture(bucket, members, scale, scales)
 
     def close(self) -> None:

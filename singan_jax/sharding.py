@@ -1,13 +1,19 @@
-"""Spreading members over devices: the only file that knows of meshes.
+"""Spreading members over devices: the only file that knows of meshes and of other processes.
 
 Members are independent, so the fleet axis is split over devices and each device runs its own
 members by itself: `shard_map`, no collectives. (`jit` with a sharded `vmap` is not an
 alternative: XLA's partitioner mishandles the weight gradient of a convolution batched over
 weights, silently.)
+
+Where several processes train one fleet, each has members of its own on the devices of its own: a
+mesh never spans processes, so none waits for another inside a program, and compilers, slices and
+checkpoints know nothing of it. What the processes have to tell each other goes through `gathered`.
 """
 
+import atexit
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,13 +25,13 @@ AXIS = "fleet"
 
 
 def mesh() -> Mesh:
-    """All devices of this process' backend, in a line."""
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+    """This process' devices in a line."""
+    return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
-    devices = jax.device_count()
+    devices = jax.local_device_count()
     return -(-members // devices) * devices
 
 
@@ -47,6 +53,11 @@ def to_devices(tree: Any) -> Any:
     """Puts arrays whose leading axis is the fleet's on the devices, split along it."""
     sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
     return jax.device_put(tree, sharding)
+
+
+def to_all_devices(tree: Any) -> Any:
+    """Puts a copy of every array on each device."""
+    return jax.device_put(tree, NamedSharding(mesh(), PartitionSpec()))
 
 
 def to_host(tree: Any, members: int) -> Any:
@@ -81,8 +92,8 @@ def over_members(
     convolutions batched over weights; elsewhere it runs them as one batch.
 
     Args:
-      function: takes and returns pytrees of one member; its last `shared` arguments are scalars
-        common to all members.
+      function: takes and returns pytrees of one member; its last `shared` arguments, pytrees
+        too, are common to all members.
       shared: how many those are.
       donate: indices of arguments whose memory the result may take over.
 
@@ -126,3 +137,79 @@ def fits(compiled: Any, share: float) -> bool:
         - needs.alias_size_in_bytes
     )
     return total <= share * limit
+
+
+def join(
+    coordinator: str | None, num_processes: int | None, process_id: int | None, patience: int = 100
+) -> None:
+    """Makes this process one of several that train a fleet; call it before anything uses a device.
+
+    Args:
+      coordinator: host and port where the first process listens; JAX finds out what is None.
+      num_processes: how many there are.
+      process_id: which one this is, from 0.
+      patience: seconds without a sign of life after which a process counts as dead, which ends all.
+
+    Raises:
+      ValueError: JAX could not find out what is None.
+      RuntimeError: the others were not there within 5 minutes.
+    """
+    # Its handler would swallow a SIGTERM that comes before ours is there.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        coordinator, num_processes, process_id, heartbeat_timeout_seconds=patience
+    )
+
+
+def processes() -> int:
+    """Number of processes that train together."""
+    return jax.process_count()
+
+
+def process() -> int:
+    """Which of them this is; the first, 0, writes what is there once for all."""
+    return jax.process_index()
+
+
+def gathered(values: Sequence[int]) -> np.ndarray:
+    """What each process passes, once all have called this.
+
+    Args:
+      values: of 31 bits, as many in all processes.
+
+    Returns:
+      (processes, values) int32.
+
+    Raises:
+      ConnectionError: another process is gone.
+    """
+    own = np.array(values, np.int32)[None]
+    if processes() == 1:
+        return own
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    everyone = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    split, copied = (
+        NamedSharding(everyone, spec) for spec in (PartitionSpec(AXIS), PartitionSpec())
+    )
+    rows = jax.make_array_from_callback((len(devices), len(values)), split, lambda _: own)
+    try:
+        copies = np.asarray(jax.jit(_same, out_shardings=copied)(rows).addressable_data(0))
+    except jax.errors.JaxRuntimeError as error:
+        atexit.register(_exit_alone)
+        raise ConnectionError(
+            f"another process of this run is gone ({str(error).splitlines()[0][:200]}); the same "
+            "command goes on from here"
+        ) from error
+    owners = [device.process_index for device in devices]
+    return copies[[owners.index(n) for n in range(processes())]]
+
+
+def _same(x: jax.Array) -> jax.Array:
+    return x
+
+
+def _exit_alone() -> None:
+    """Ends this process without JAX's farewell, which aborts where another is gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

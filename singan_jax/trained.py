@@ -57,8 +57,8 @@ class Fleet:
         """Finished scales of a member; 0 before the coarsest is done."""
         bucket = self.bucket(member.shape)
         store = Store(finished.group_folder(self.folder, member.group), read_only=True)
-        size = len(self.groups[member.group])
-        return finished.finished_scales(store, size, bucket.pyramid.num_scales)
+        everyone = range(len(self.groups[member.group]))
+        return finished.finished_scales(store, everyone, bucket.pyramid.num_scales)
 
     def scales(self, group: int) -> list[FinishedScale]:
         """The finished scales of a group's members, stacked by `Member.index`."""
@@ -66,7 +66,8 @@ class Fleet:
         store = Store(finished.group_folder(self.folder, group), read_only=True)
         bucket = self.bucket(members[0].shape)
         return [
-            finished.restore_scale(store, bucket, n) for n in range(self.num_scales(members[0]))
+            finished.restore_scale(store, bucket, n, range(len(members)))
+            for n in range(self.num_scales(members[0]))
         ]
 
     @functools.cached_property

@@ -200,7 +200,18 @@ def test_sample_sizes_and_start_scale(fleet, tmp_path):
     assert "holds no fleet" in line
 
 
-@pytest.mark.parametrize("launcher", ["train_fleet", "sample_fleet", "demo", "build_dataset"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "train_fleet",
+        "sample_fleet",
+        "photographs",
+        "demo",
+        "build_dataset",
+        "study",
+        "train_classifier",
+    ],
+)
 def test_help_teaches(launcher):
     _, out, _ = run(launcher, "--help")
     assert f"python -m launch.{launcher}" in out
@@ -208,8 +219,10 @@ def test_help_teaches(launcher):
 
 
 @pytest.mark.slow
-def test_demo(tmp_path):
-    status, out, errors = run("demo", f"--out={tmp_path}", "--steps_per_scale=1", timeout=600)
+def test_photographs(tmp_path):
+    status, out, errors = run(
+        "photographs", f"--out={tmp_path}", "--steps_per_scale=1", timeout=600
+    )
     assert (status, errors) == (0, [])
     page = tmp_path / "index.html"
     assert str(page) in out

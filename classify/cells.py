@@ -1,0 +1,125 @@
+"""What is trained in a study, and what comes of it: the dataclasses its parts share."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from data_pipeline.metadata import PatchRecord
+from singan_jax.errors import InputError
+
+Variant = Literal["plain", "cropped"]  # test patches as they are; or one random resized crop each
+
+CLASSES = {
+    "binary": ("Healthy", "Suspicious"),
+    "three-class": ("Normal", "Benign", "Malign"),
+}
+TARGETS = {"binary": "Suspicious", "three-class": "Malign"}  # the class that a study is about
+
+
+class StudyError(InputError):
+    """A study that cannot be run as asked for; the message says what to change."""
+
+
+class Cell(NamedTuple):
+    """One classifier to be trained.
+
+    Attributes:
+      regime: what its training set is made of; see `regimes`.
+      train_zoom: zoom groups of the lesions trained on, such as "1" or "1+2".
+      fold: number of the fold.
+      seed: of initialisation and sampling.
+      draw: which random choice of source images; 0 where the regime chooses none.
+    """
+
+    regime: str
+    train_zoom: str
+    fold: int
+    seed: int
+    draw: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What one trained classifier says of the test patches of its fold, of all zoom groups.
+
+    Attributes:
+      cell: which classifier.
+      rows: (n,) int, places of the test patches in `Results.records`.
+      probabilities: by variant, (n, classes) float32; rows sum to 1.
+      curves: (epochs, 2) float32, mean cross-entropy on training and validation set after each
+        epoch.
+      best_epoch: that of the least validation loss, from 0; its weights made the predictions.
+    """
+
+    cell: Cell
+    rows: np.ndarray
+    probabilities: dict[Variant, np.ndarray]
+    curves: np.ndarray
+    best_epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All predictions of a study.
+
+    Attributes:
+      task: "binary" or "three-class".
+      shared_test: whether all folds have the same test patients (the thesis' protocol), or each
+        patient is in the test set of exactly one fold (cross-validation).
+      records: of all patches of any test set.
+      labels: (len(records),) int, places in `CLASSES[task]`.
+      baseline: the regime that the others are compared with.
+      regimes: all, in the order asked for, ensembles included.
+      train_zooms: all, in the order asked for.
+      test_zooms: likewise; a test zoom selects healthy patches and lesions of its zoom groups.
+      predictions: one for each cell.
+    """
+
+    task: str
+    shared_test: bool
+    records: tuple[PatchRecord, ...]
+    labels: np.ndarray
+    baseline: str
+    regimes: tuple[str, ...]
+    train_zooms: tuple[str, ...]
+    test_zooms: tuple[str, ...]
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of labels and probabilities."""
+        return CLASSES[self.task]
+
+    @property
+    def target(self) -> int:
+        """The class that the study is about."""
+        return self.classes.index(TARGETS[self.task])
+
+
+def label_of(record: PatchRecord, task: str) -> int:
+    """The class of a patch in a task."""
+    if task == "binary":
+        return int(record.zoom_group > 0)
+    return CLASSES[task].index(record.classification)
+
+
+def zoom_groups(text: str) -> frozenset[int]:
+    """Zoom groups that a text such as "1" or "1+3" names; healthy patches, group 0, always.
+
+    Raises:
+      StudyError: it names none of 1, 2, 3.
+    """
+    parts = text.split("+")
+    if not set(parts) <= {"1", "2", "3"} or len(set(parts)) < len(parts):
+        raise StudyError(f"zoom {text!r}: write 1, 2 or 3, or several joined by +, such as 1+2")
+    return frozenset({0, *map(int, parts)})
+
+
+def ensemble_members(regime: str) -> tuple[str, ...]:
+    """The regimes whose models an ensemble averages; empty for a regime that is none.
+
+    An ensemble is written as `ensemble:singan-4` or `ensemble:singan-4+oversample-4`.
+    """
+    kind, _, members = regime.partition(":")
+    return tuple(members.split("+")) if kind == "ensemble" else ()

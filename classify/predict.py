@@ -1,0 +1,208 @@
+"""Trains the classifiers of a plan; what each says of the test patches is kept, a file a cell."""
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tqdm
+
+from classify import cells, crops, finetune, heads, protocol, regimes
+from classify.backbone import Backbone
+from classify.cells import Cell, Prediction, StudyError, Variant
+from classify.features import FeatureCache
+from classify.plan import Plan
+from classify.regimes import FILLED
+from classify.synthetic import Samples
+from classify.training import TrainSet, TrainSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """All patches of a study: the dataset's, then synthetic ones, then crops of test patches.
+
+    Attributes:
+      pixels: (H, W, 1) uint8 of each.
+      names: of each, for messages.
+      labels: (patches,) int.
+      synthetic: place of each synthetic patch.
+      crops: place of the crop of each test patch, by its place in the records.
+    """
+
+    pixels: tuple[np.ndarray, ...]
+    names: tuple[str, ...]
+    labels: np.ndarray
+    synthetic: dict[tuple[str, int], int]
+    crops: dict[int, int]
+
+
+def make_pool(plan: Plan, samples: Samples) -> Pool:
+    """Puts the patches of a plan, and the samples it wants, into one pool."""
+    count, test = len(plan.records), plan.test_rows
+    cropped = [
+        crops.random_resized_crop(plan.pixels[row], plan.records[row].pixels_sha256) for row in test
+    ]
+    filled = cells.CLASSES[plan.config.task][-1] if plan.config.task == "binary" else FILLED
+    label = cells.CLASSES[plan.config.task].index(filled)
+    return Pool(
+        pixels=(*plan.pixels, *samples.values(), *cropped),
+        names=(
+            *(record.patch_id for record in plan.records),
+            *(f"sample {number} of {source}" for source, number in samples),
+            *(f"crop of {plan.records[row].patch_id}" for row in test),
+        ),
+        labels=np.concatenate([plan.labels, np.full(len(samples), label), plan.labels[test]]),
+        synthetic={key: count + n for n, key in enumerate(samples)},
+        crops={int(row): count + len(samples) + n for n, row in enumerate(test)},
+    )
+
+
+def train_set(plan: Plan, pool: Pool, cell: Cell) -> TrainSet:
+    """A cell's training and validation set, as places in the pool."""
+    chosen, fold = plan.sets[cell], plan.folds[cell.fold]
+    fold.check_sources(chosen.synthetic, cell)
+    added = [pool.synthetic[patch.source, patch.number] for patch in chosen.synthetic]
+    rows = np.concatenate([chosen.real, np.array(added, dtype=np.int64)])
+    weighted = regimes.parse(cell.regime).kind == "weighted"
+    return TrainSet(
+        key=f"{plan.config.seed}/{cell.fold}/{cell.seed}/{cell.train_zoom}",
+        train=rows,
+        weights=regimes.class_weights(pool.labels[rows]) if weighted else None,
+        validation=protocol.rows_of(plan.records, fold.validation, cell.train_zoom),
+    )
+
+
+def predict(
+    plan: Plan, pool: Pool, backbone: Backbone, folder: pathlib.Path
+) -> tuple[Prediction, ...]:
+    """Trains what is not trained yet, and reads the rest.
+
+    Args:
+      plan: of the study.
+      pool: of its patches.
+      backbone: frozen for `train="head"`, else where training starts from.
+      folder: of the study's work; gets `features/` and `cells/`.
+
+    Returns:
+      One prediction for each cell of the plan, in its order.
+
+    Raises:
+      StudyError: a feature is not finite, or a file in the folder is damaged.
+    """
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    paths = {cell: folder / "cells" / f"{_slug(cell)}.npz" for cell in plan.sets}
+    missing = [cell for cell in plan.sets if not paths[cell].exists()]
+    if missing:
+        train = _train_heads if plan.config.train == "head" else _train_networks
+        with tqdm.tqdm(total=len(missing), desc="classifiers", unit="") as bar:
+
+            def done(prediction: Prediction) -> None:
+                _save(paths[prediction.cell], prediction)
+                bar.update()
+
+            train(plan, pool, backbone, folder, missing, done)
+    return tuple(_load(paths[cell], cell, plan) for cell in plan.sets)
+
+
+def settings(plan: Plan) -> TrainSettings:
+    """How the classifiers of a plan are trained."""
+    names = [field.name for field in dataclasses.fields(TrainSettings)]
+    return TrainSettings(**{name: getattr(plan.config, name) for name in names})
+
+
+def _train_heads(
+    plan: Plan,
+    pool: Pool,
+    backbone: Backbone,
+    folder: pathlib.Path,
+    missing: Sequence[Cell],
+    done: Callable[[Prediction], None],
+) -> None:
+    cache = FeatureCache(folder / "features", backbone)
+    features = cache.get(pool.pixels, pool.names, progress=True)  # (patches, features)
+    sets = [train_set(plan, pool, cell) for cell in missing]
+    classes = len(cells.CLASSES[plan.config.task])
+    trained = heads.train_heads(features, pool.labels, classes, sets, settings(plan), None)
+    for place, head in trained:
+        cell = missing[place]
+        rows = _test_rows(plan, cell)
+        probabilities: dict[Variant, np.ndarray] = {
+            "plain": head.probabilities(features[rows]),
+            "cropped": head.probabilities(features[[pool.crops[row] for row in rows]]),
+        }
+        done(Prediction(cell, rows, probabilities, head.curves, head.best_epoch))
+
+
+def _train_networks(
+    plan: Plan,
+    pool: Pool,
+    backbone: Backbone,
+    folder: pathlib.Path,
+    missing: Sequence[Cell],
+    done: Callable[[Prediction], None],
+) -> None:
+    pixels = np.stack(pool.pixels)  # (patches, H, W, 1)
+    classes = len(cells.CLASSES[plan.config.task])
+    for cell in missing:
+        with tqdm.tqdm(total=plan.config.epochs, desc=_slug(cell), unit=" epochs") as bar:
+            network = finetune.train_network(
+                backbone,
+                pixels,
+                pool.labels,
+                classes,
+                train_set(plan, pool, cell),
+                settings(plan),
+                plan.config.train,
+                bar.update,
+            )
+        rows = _test_rows(plan, cell)
+        probabilities: dict[Variant, np.ndarray] = {
+            "plain": network.probabilities(pixels[rows]),
+            "cropped": network.probabilities(pixels[[pool.crops[row] for row in rows]]),
+        }
+        done(Prediction(cell, rows, probabilities, network.curves, network.best_epoch))
+
+
+def _test_rows(plan: Plan, cell: Cell) -> np.ndarray:
+    """Places of the test patches of a cell's fold, of all zooms."""
+    return protocol.rows_of(plan.records, plan.folds[cell.fold].test)
+
+
+def _slug(cell: Cell) -> str:
+    return f"{cell.regime}.zoom{cell.train_zoom}.fold{cell.fold}.seed{cell.seed}.draw{cell.draw}"
+
+
+def _save(path: pathlib.Path, prediction: Prediction) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                rows=prediction.rows,
+                curves=prediction.curves,
+                best_epoch=prediction.best_epoch,
+                **prediction.probabilities,
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: pathlib.Path, cell: Cell, plan: Plan) -> Prediction:
+    """Reads a prediction, whose rows become places among the test rows of the plan."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = dict(arrays)
+        probabilities: dict[Variant, np.ndarray] = {
+            "plain": content["plain"],
+            "cropped": content["cropped"],
+        }
+        rows = np.asarray(np.searchsorted(plan.test_rows, content["rows"]))
+        return Prediction(cell, rows, probabilities, content["curves"], int(content["best_epoch"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StudyError(
+            f"{path}: is damaged ({error}); delete it and run the same command again"
+        ) from error

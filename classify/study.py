@@ -1,0 +1,208 @@
+"""A study: generators, samples, features, classifiers, statistics; each stage resumes.
+
+study.json        settings and what else decides the results; other settings need another folder
+runs.jsonl        one line a run: command, versions, seconds of each stage
+fleet/ samples/   the generators and what was drawn from them
+features/ cells/  features of patches, predictions of classifiers
+plan.csv summary.csv comparisons.csv subgroups.csv   results as tables
+report.html       results as a page
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+import singan_jax
+from classify import costs, predict, statistics, synthetic
+from classify import plan as plan_lib
+from classify.backbone import Backbone, load_backbone
+from classify.cells import Results, StudyError
+from classify.config import GRID, StudyConfig
+from classify.plan import Plan
+from singan_jax import runtime
+from singan_jax.workdir import write_atomically
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+      plan: what was done.
+      backbone: that the classifiers are made of.
+      samples: the synthetic patches, by source and number.
+      results: all predictions.
+      summary: see `statistics.summarize`.
+      comparisons: see `statistics.compare`.
+      subgroups: see `statistics.subgroups`.
+    """
+
+    plan: Plan
+    backbone: Backbone
+    samples: synthetic.Samples
+    results: Results
+    summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    subgroups: pd.DataFrame
+
+
+class Stages:
+    """Announces the stages of a study and takes their time."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Runs one stage."""
+        print(f"* {name}", flush=True)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+
+
+def prepare(
+    config: StudyConfig,
+    singan: singan_jax.Config,
+    data_dir: pathlib.Path,
+    samples_dir: pathlib.Path | None = None,
+) -> tuple[Plan, Backbone]:
+    """Plans a study and loads its backbone: whatever can be wrong shows here.
+
+    Args:
+      config: of the study.
+      singan: of the generators.
+      data_dir: where the dataset was prepared.
+      samples_dir: samples to use instead of training generators, with their manifests.
+
+    Raises:
+      InputError: see `plan.make`, `backbone.load_backbone` and `synthetic.rows`.
+    """
+    backbone = load_backbone(
+        config.backbone, config.weights or None, config.input_size, config.seed
+    )
+    usable = None
+    if samples_dir is not None:
+        usable = {str(row["member"]) for _, row in synthetic.rows(samples_dir)}
+    return plan_lib.make(config, singan, data_dir, usable), backbone
+
+
+def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
+    """The plan and its cost as text."""
+    tables = [plan_lib.table(plan), costs.table(plan, backbone, train_generators)]
+    lines = [table.to_string(index=False, float_format="{:.1f}".format) for table in tables]
+    return "\n\n".join([*lines, f"Backbone: {backbone.origin}"])
+
+
+def run(
+    plan: Plan, backbone: Backbone, folder: pathlib.Path, samples_dir: pathlib.Path | None = None
+) -> Study:
+    """Runs a study, or goes on with it.
+
+    Args:
+      plan: of the study.
+      backbone: that was loaded for it.
+      folder: its work folder, made if need be.
+      samples_dir: as for `prepare`.
+
+    Returns:
+      The results; they are also in the folder, as tables.
+
+    Raises:
+      StudyError: the folder holds another study, or what `synthetic` and `predict` raise.
+      OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, plan, backbone, samples_dir)
+    stages = Stages()
+    samples: synthetic.Samples = {}
+    if plan.wanted:
+        if samples_dir is None:
+            with stages.stage("training generators"):
+                synthetic.train(plan.sources(), plan.singan, folder / "fleet")
+            samples_dir = folder / "samples"
+            with stages.stage("drawing samples"):
+                fleet = singan_jax.load_fleet(folder / "fleet")
+                synthetic.draw(fleet, plan.wanted, samples_dir, plan.config.seed)
+        samples = synthetic.read(samples_dir, plan.wanted, plan.records, plan.config.patch_size)
+    with stages.stage("features and classifiers"):
+        pool = predict.make_pool(plan, samples)
+        predictions = predict.predict(plan, pool, backbone, folder)
+    test = plan.test_rows
+    results = Results(
+        task=plan.config.task,
+        shared_test=plan.config.shared_test,
+        records=tuple(plan.records[row] for row in test),
+        labels=plan.labels[test],
+        baseline=plan.config.baseline,
+        regimes=plan.config.regimes,
+        train_zooms=plan.config.train_zooms,
+        test_zooms=plan.config.test_zooms,
+        predictions=predictions,
+    )
+    with stages.stage("statistics"):
+        draws, seed = plan.config.bootstrap, plan.config.seed
+        summary = statistics.summarize(results, draws, seed)
+        comparisons = statistics.compare(results, draws, seed)
+        subgroups = statistics.subgroups(results, draws, seed)
+    tables = {"plan": plan_lib.table(plan), "summary": summary, "comparisons": comparisons}
+    for name, frame in (tables | {"subgroups": subgroups}).items():
+        write_atomically(folder / f"{name}.csv", frame.to_csv(index=False))
+    _log(folder, stages)
+    return Study(plan, backbone, samples, results, summary, comparisons, subgroups)
+
+
+def _claim(
+    folder: pathlib.Path, plan: Plan, backbone: Backbone, samples_dir: pathlib.Path | None
+) -> None:
+    """Makes the folder this study's; refuses one with other settings, but for the grid's."""
+    digest = hashlib.sha256()
+    for record in plan.records:
+        digest.update(f"{record.patch_id} {record.pixels_sha256}\n".encode())
+    stated = {
+        **{f"study.{k}": v for k, v in plan.config.to_dict().items() if k not in GRID},
+        **{f"config.{name}": value for name, value in plan.singan.to_dict().items()},
+        "patches": digest.hexdigest(),
+        "backbone": backbone.digest,
+        "samples": str(samples_dir) if samples_dir else None,
+    }
+    path = folder / "study.json"
+    try:
+        old = json.loads(path.read_text())["decides"] if path.exists() else stated
+    except (json.JSONDecodeError, KeyError) as error:
+        raise StudyError(f"{path}: damaged ({error!r}); choose another --workdir") from error
+    if changed := [name for name in stated if old.get(name) != stated[name]]:
+        listed = ", ".join(f"{name} {old.get(name)} there, {stated[name]} here" for name in changed)
+        raise StudyError(f"{folder}: holds another study ({listed}); choose another --workdir")
+    content = {"decides": stated, "study": plan.config.to_dict()}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the results depend on."""
+    names = ("singan-jax", "scikit-learn", "scipy", "pandas")
+    own = {name: importlib.metadata.version(name) for name in names}
+    return {
+        "python": str(runtime.provenance()["python"]),
+        **runtime.provenance()["versions"],
+        **own,
+    }
+
+
+def runs(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """The runs that made a work folder, oldest first."""
+    return [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+
+
+def _log(folder: pathlib.Path, stages: Stages) -> None:
+    line = json.dumps({**runtime.provenance(), "seconds": stages.seconds}) + "\n"
+    with (folder / "runs.jsonl").open("a") as file:
+        file.write(line)

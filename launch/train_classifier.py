@@ -1,0 +1,70 @@
+r"""Trains and tests one kind of classifier, over all folds; the same command again resumes.
+
+    python -m launch.train_classifier --data_dir=data --workdir=weighted --regime=weighted
+    python -m launch.train_classifier --data_dir=data --workdir=filled --regime=singan-4 \
+        --samples=samples
+    python -m launch.train_classifier --data_dir=data --workdir=scratch --train=all \
+        --backbone=resnet_small --lr=1e-3 --epochs=30 --input_size=64
+
+Prints what it says of the test patches, with intervals over patients, and writes the same to
+summary.csv and the confusion matrix to confusion.csv. For a regime that needs synthetic patches
+name samples that launch.sample_fleet drew from a fleet trained on the dataset; without --samples
+the generators are trained first.
+
+How long: a minute for the features of 1500 patches on 2 CPU cores, seconds for the heads;
+--train=all takes about as long for each epoch as the features do three times.
+"""
+
+import dataclasses
+import pathlib
+
+import pandas as pd
+from absl import flags
+
+import singan_jax
+from classify import statistics, study
+from classify.config import StudyConfig
+from launch import cli, settings
+from singan_jax.workdir import write_atomically
+
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "folder that launch.build_dataset wrote to", required=True
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "folder for the results", required=True)
+REGIME = flags.DEFINE_string(
+    "regime", "weighted", "none, weighted, oversample-<k> or singan-<k>; see launch.study --help"
+)
+SAMPLES = flags.DEFINE_string("samples", None, "folder that launch.sample_fleet wrote to")
+settings.define(StudyConfig, leave_out=("regimes", "baseline"))
+settings.define_config()
+
+
+def main() -> None:
+    """Trains, tests, and prints the measures."""
+    config = dataclasses.replace(
+        StudyConfig(**settings.given(StudyConfig)),
+        regimes=(REGIME.value,),
+        baseline=REGIME.value,
+    )
+    singan_jax.configure_jax()
+    samples = pathlib.Path(SAMPLES.value) if SAMPLES.value else None
+    data_dir, folder = pathlib.Path(DATA_DIR.value), pathlib.Path(WORKDIR.value)
+    plan, backbone = study.prepare(config, settings.chosen(), data_dir, samples)
+    print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
+    finished = study.run(plan, backbone, folder, samples)
+    shown = finished.summary[finished.summary["variant"] == "plain"]
+    columns = ["test_zoom", "class", "metric", "mean", "sd", "low", "high", "patients"]
+    print(shown[columns].to_string(index=False, float_format="{:.3f}".format))
+    zooms = config.train_zooms[0], config.test_zooms[0]
+    matrix = statistics.confusions(finished.results, REGIME.value, *zooms)
+    classes = finished.results.classes
+    table = pd.DataFrame(matrix, index=pd.Index(classes, name="true"), columns=classes)
+    print(
+        f"\nConfusion, shares of the true class; trained on zoom {zooms[0]}, tested on {zooms[1]}"
+    )
+    print(table.to_string(float_format="{:.3f}".format))
+    write_atomically(folder / "confusion.csv", table.to_csv())
+
+
+if __name__ == "__main__":
+    cli.run(main)

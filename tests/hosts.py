@@ -1,0 +1,67 @@
+"""A fleet trained by processes like those on many hosts; as a script, one of them."""
+
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+
+import tiny
+
+import singan_jax
+from singan_jax import hosts, sharding
+
+
+def start(folder, seeds, devices, changes=None):
+    """Starts one process for each number in `devices`; they train one fleet together."""
+    coordinator = f"127.0.0.1:{free_port()}"
+    return [
+        subprocess.Popen(
+            [
+                *(sys.executable, __file__, str(folder), json.dumps(changes or {}), str(count)),
+                *(coordinator, str(len(devices)), str(n), *map(str, seeds)),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n, count in enumerate(devices)
+    ]
+
+
+def ends(processes, timeout=200):
+    """Each process' exit status and what it said to standard error."""
+    said = [process.communicate(timeout=timeout)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def main():
+    """Arguments: folder, JSON of config changes, devices, coordinator, processes, number, seeds."""
+    folder, changes, devices, coordinator, processes, number, *seeds = sys.argv[1:]
+    singan_jax.configure_jax(cpu_devices=int(devices))
+    if int(processes) > 1:
+        hosts.join("auto", coordinator, int(processes), int(number))
+    config = singan_jax.Config(**{**tiny.CONFIG.to_dict(), **json.loads(changes)})
+    pace = singan_jax.Pace(chunk_seconds=0.1, checkpoint_seconds=0.0)
+    images = [tiny.image(int(seed)) for seed in seeds]
+
+    def some(members):
+        assert sharding.process() > 0
+        names = {member.name for member in members}
+        assert len(names) < len(seeds)  # its own members only
+        return [image for image in images if image.name in names]
+
+    given = some if sharding.process() else images
+    try:
+        singan_jax.train_fleet(given, config, pathlib.Path(folder), pace=pace)
+    except (singan_jax.Stopped, ConnectionError, singan_jax.InputError) as reason:
+        sys.exit(f"{type(reason).__name__}: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Several processes train one fleet, to the same result as one, and end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import hosts as tiny_hosts
+import numpy as np
+import pytest
+import tiny
+
+import singan_jax
+from singan_jax import division, hosts, pyramid, workdir
+from singan_jax.checkpoint import Record, _outdated
+from singan_jax.preemption import Watch
+
+SEEDS = [1, 2, 3, 4, 5]
+LONG = {"steps_per_scale": 60}
+
+
+def assert_same(folder, expected):
+    found = tiny.weights(folder)
+    assert found.keys() == expected.keys()
+    for name, arrays in found.items():
+        for path, array in arrays.items():
+            np.testing.assert_allclose(array, expected[name][path], atol=1e-5, err_msg=path)
+
+
+def states(folder):
+    """Unfinished states, by name."""
+    return sorted(path.name for path in folder.glob("groups/*/*_step_??????"))
+
+
+def wait_for(condition, processes, timeout=150):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        ended = [process for process in processes if process.poll() is not None]
+        assert not ended, tiny_hosts.ends(processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Weights of five members that one process trained in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = singan_jax.Config(**{**tiny.CHANGES, **LONG})
+    singan_jax.train_fleet([tiny.image(seed) for seed in SEEDS], config, folder)
+    return tiny.weights(folder)
+
+
+def test_two_processes_make_the_fleet_of_one(tmp_path, whole):
+    ends = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [2, 2], LONG))
+    assert [status for status, _ in ends] == [0, 0], ends
+    assert_same(tmp_path, whole)
+    parts = [path.name[9:] for path in sorted(tmp_path.glob("groups/0000/scale_02*"))]
+    assert parts == ["members_0000-0001", "members_0002-0004"]
+    of_each = [
+        {json.loads(line).get("member") for line in (tmp_path / name).read_text().splitlines()}
+        for name in ("metrics.jsonl", "metrics_0001.jsonl")
+    ]
+    assert of_each == [{None, "image1", "image2"}, {None, "image3", "image4", "image5"}]
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_killed_process_ends_the_other_and_another_shape_goes_on(tmp_path, whole, killed):
+    processes = tiny_hosts.start(tmp_path, SEEDS, [2, 1], LONG)
+    wait_for(lambda: len(states(tmp_path)) >= 2, processes)
+    processes[killed].kill()
+    started = time.monotonic()
+    status, said = tiny_hosts.ends(processes, timeout=60)[1 - killed]
+    assert time.monotonic() - started < 30
+    assert status != 0
+    if killed == 1:  # where the first goes, JAX itself ends the others, with words of its own
+        assert status == 1
+        assert "ConnectionError: another process of this run is gone" in said
+        assert "Check failure" not in said
+    assert len(states(tmp_path)) >= 2
+    (end,) = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [3], LONG))
+    assert end[0] == 0, end
+    assert_same(tmp_path, whole)
+    assert states(tmp_path) == []
+    assert not list(tmp_path.glob("groups/*/*tmp*"))
+
+
+def test_sigterm_to_one_stops_both_with_everything_saved(tmp_path, whole):
+    (process,) = tiny_hosts.start(tmp_path, SEEDS, [2], LONG)  # one process begins, two go on
+    wait_for(lambda: states(tmp_path), [process])
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    before = states(tmp_path)
+    processes = tiny_hosts.start(tmp_path, SEEDS, [1, 2], LONG)
+    wait_for(lambda: len(states(tmp_path)) >= 2, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    for status, said in tiny_hosts.ends(processes):
+        assert status == 1
+        assert "Stopped: stopped on request" in said
+    assert before != states(tmp_path) != []
+    ends = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [1, 1, 1], LONG))
+    assert [status for status, _ in ends] == [0, 0, 0], ends
+    assert_same(tmp_path, whole)
+
+
+def test_error_in_one_process_ends_both(tmp_path):
+    (tmp_path / "metrics_0001.jsonl").mkdir()  # the second cannot open it
+    first, second = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [1, 1]), timeout=100)
+    assert "IsADirectoryError" in second[1]
+    assert "ConnectionError: process 1 of this run failed" in first[1]
+    assert first[0] == second[0] == 1
+
+
+def test_folder_that_is_not_shared_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(division, "_PATIENCE", 0.0)
+    with Watch() as watch:
+        watch.reason_to_stop = lambda word: None
+        watch.word = 17  # as if the first process saw something else
+        with pytest.raises(workdir.WorkdirError, match="a --workdir that all hosts share"):
+            division.agree(tmp_path, tiny.CONFIG, watch)
+
+
+def members(sizes_and_counts):
+    config = singan_jax.Config(**tiny.CHANGES)
+    groups = []
+    for group, (size, count) in enumerate(sizes_and_counts):
+        assert pyramid.plan((size, size), config)
+        one = workdir.Member("", "", "", (size, size, 3), 8, {}, group, 0)
+        groups.append([one] * count)
+    return config, groups
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("shapes", [[(18, 12)], [(18, 1)] * 20, [(14, 30), (18, 1), (16, 3)]])
+def test_shares_are_whole_and_even(shapes, processes):
+    config, groups = members(shapes)
+    shares = [division.share(groups, config, n, processes) for n in range(processes)]
+    counts = {}
+    for share in shares:
+        for part in share:
+            counts[part[0].group] = counts.get(part[0].group, 0) + len(part)
+    assert list(counts.values()) == [count for _, count in shapes]
+    costs = [sum(division._cost(config, m) for part in share for m in part) for share in shares]
+    largest = max(division._cost(config, group[0]) for group in groups)
+    assert max(costs) - min(costs) <= 2 * largest
+    parts = sum(len(share) for share in shares)
+    assert parts <= len(groups) + processes - 1  # each cut divides one group at most
+
+
+def test_nothing_to_share():
+    assert division.share([], tiny.CONFIG, 0, 2) == []
+
+
+def test_state_is_outdated_once_later_ones_hold_all_its_members():
+    old = Record(1, 0, 7, 10)
+    assert _outdated([old, Record(1, 0, 3, 20)]) == []
+    assert _outdated([old, Record(1, 0, 3, 20), Record(1, 4, 7, 10)]) == []
+    assert _outdated([old, Record(1, 0, 3, 20), Record(1, 4, 7, 15)]) == [old]
+    assert _outdated([old, Record(1, 0, 7)]) == [old]
+    assert _outdated([old, Record(0, 0, 7), Record(2, 0, 7)]) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "together"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"}, False),  # an interactive shell
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_PROCESS_ADDRESSES": "a:1,b:1"}, True),
+    ],
+)
+def test_environment_tells_whether_there_are_others(monkeypatch, environment, together):
+    for name in [name for name in os.environ if name.startswith(("SLURM", "TPU", "KUBERNETES"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert hosts.started_together() == together
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("auto", "node1:1", 2, None), "must be given together"),
+        (("off", "node1:1", 2, 0), "not with --distributed=off"),
+        (("auto", "node1", 2, 0), "must be host:port"),
+        (("auto", "node1:1", 2, 2), "--process_id=2: must be from 0 to 1"),
+        (("on", None, None, None), "cannot be found.*--distributed=off"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(arguments, words, monkeypatch):
+    def undetected(*_):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(hosts.sharding, "join", undetected)
+    with pytest.raises(singan_jax.InputError, match=words):
+        hosts.join(*arguments)
+
+
+def test_sigterm_saves_and_exits_and_the_command_goes_on(tmp_path, whole):
+    """The launcher, stopped twice, makes the fleet of an undisturbed run, to the bit."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in SEEDS:
+        singan_jax.write_png(images / f"image{seed}.png", tiny.image(seed).pixels)
+    folder = tmp_path / "fleet"
+    settings = [f"--config.{k}={v}" for k, v in {**tiny.CHANGES, **LONG}.items()]
+    command = [
+        *(sys.executable, "-m", "launch.train_fleet", f"--images={images}", *settings),
+        f"--workdir={folder}",
+    ]
+    stops = 0
+    while True:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        lines = folder / "metrics.jsonl"
+        size = lines.stat().st_size if lines.exists() else 0
+        while process.poll() is None and (not lines.exists() or lines.stat().st_size == size):
+            time.sleep(0.005)
+        if stops < 2:
+            process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=200)[1].replace("\r", "\n")
+        if process.returncode == 0:
+            break
+        assert process.returncode == 143
+        errors = [line for line in said.splitlines() if line.strip() and "%|" not in line]
+        assert errors == ["stopped on request; the same command goes on from here"]
+        stops += 1
+    assert stops == 2
+    found = tiny.weights(folder)
+    for name, arrays in whole.items():
+        for path, array in arrays.items():
+            np.testing.assert_allclose(found[name][path], array, atol=1e-5, err_msg=path)

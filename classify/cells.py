@@ -15,6 +15,7 @@ CLASSES = {
     "three-class": ("Normal", "Benign", "Malign"),
 }
 TARGETS = {"binary": "Suspicious", "three-class": "Malign"}  # the class that a study is about
+TARGET_WORDS = {"binary": "suspicious patches", "three-class": "malignant lesions"}
 
 
 class StudyError(InputError):

@@ -98,7 +98,8 @@ def train_network(
     weights = _start(backbone, num_classes, train_set.key, trainable)
     optimiser = sharding.to_all_devices(training.start_adam((weights.trained, weights.head)))
     size = sharding.padded_size(min(settings.batch_size, len(train_set.train)))
-    check, best, best_epoch, curves = train_set.validation, weights, 0, []
+    check, best, best_epoch = train_set.validation, weights, 0
+    curves: list[tuple[float, float]] = []
     orders = training.epoch_rows(train_set, settings.epochs)
     for rows, lr in zip(orders, settings.learning_rates(), strict=True):
         total = 0.0

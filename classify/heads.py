@@ -132,8 +132,11 @@ def train_heads(
 
 
 def _round_up(count: int, batch_size: int) -> int:
-    """A power of two of batches, so that sets of similar lengths share a compiled program."""
-    batches = -(-count // batch_size)
+    """A power of two of batches, so that sets of similar lengths share a compiled program.
+
+    At least two: XLA writes out a loop over a single one, and then may round differently.
+    """
+    batches = max(2, -(-count // batch_size))
     return batch_size << (batches - 1).bit_length()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from classify import gallery, regimes, report_plots, report_tables, statistics
+from classify import gallery, regimes, report_plots, report_tables, statistics, verdict
 from classify import report_style as style
 from classify.cells import Results, ensemble_members
 from classify.gallery import GalleryRow
@@ -57,7 +57,7 @@ class ReportData:
     @property
     def telling(self) -> pd.Series | None:
         """The comparison that the verdict is about, if there is one."""
-        return report_tables.most_telling(self.comparisons, self.results)
+        return verdict.clearest(self.comparisons, self.results)
 
     @property
     def zooms(self) -> tuple[str, str]:

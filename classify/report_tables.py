@@ -33,17 +33,6 @@ def of_target(table: pd.DataFrame, results: Results, zooms: Zooms | None = None)
     return table[chosen]
 
 
-def most_telling(comparisons: pd.DataFrame, results: Results) -> pd.Series | None:
-    """The comparison of a singan regime with the baseline that `verdict.verdict` is about."""
-    if comparisons.empty:
-        return None
-    found = of_target(comparisons, results)
-    found = found[found["p"].notna() & (found["baseline"] == results.baseline)]
-    found = found[found["regime"].str.startswith("singan-")]
-    least = found[found["p"] == found["p"].min()]
-    return None if least.empty else least.loc[least["difference"].abs().idxmax()]
-
-
 def key_table(
     summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results, zooms: Zooms
 ) -> str:

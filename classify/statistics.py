@@ -21,7 +21,6 @@ from classify import bootstrap as boot
 from classify import metrics
 from classify.cells import TARGETS, Results, Variant
 from classify.replicates import replicates
-from classify.verdict import verdict as verdict
 
 Place = tuple[str, str, str]  # regime, train zoom, test zoom
 

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from classify import gallery, report, statistics, study
+from classify import gallery, report, study, verdict
 from classify import plan as plan_lib
 from classify.backbone import Backbone
-from classify.cells import TARGETS
+from classify.cells import TARGET_WORDS
 from classify.study import Study
 
 _DISTANCE = "single-image Fréchet distance on the first layer of {}"
@@ -25,16 +25,15 @@ def write(path: pathlib.Path, finished: Study, folder: pathlib.Path) -> None:
       folder: its work folder.
     """
     results, plan = finished.results, finished.plan
-    target = TARGETS[plan.config.task]
     report.write_report(
         path,
         report.ReportData(
-            title=f"Do SinGAN patches help to recognise {target.lower()} lesions?",
+            title=f"Do SinGAN patches help to recognise {TARGET_WORDS[plan.config.task]}?",
             results=results,
             summary=finished.summary,
             comparisons=finished.comparisons,
             subgroups=finished.subgroups,
-            verdict=statistics.verdict(finished.summary, finished.comparisons, results),
+            verdict=verdict.verdict(finished.summary, finished.comparisons, results),
             pixels={plan.records[row].patch_id: plan.pixels[row] for row in plan.test_rows},
             gallery=_gallery(finished),
             distance_name=_DISTANCE.format(finished.backbone.name),

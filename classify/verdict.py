@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from classify.cells import TARGETS, Results
+from classify.cells import TARGET_WORDS, Results
 
 
 def verdict(summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results) -> tuple[str, str]:
@@ -22,8 +22,8 @@ def verdict(summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results) 
     best = clearest(comparisons, results)
     if best is None:
         return (
-            f"The study does not say whether SinGAN patches improve the diagnosis of"
-            f" {TARGETS[results.task]}: it has no comparison of a SinGAN regime with"
+            f"The study does not say whether SinGAN patches help to recognise"
+            f" {TARGET_WORDS[results.task]}: it has no comparison of a SinGAN regime with"
             f" {results.baseline}.",
             "Nothing is claimed, as there is no interval.",
         )
@@ -34,7 +34,8 @@ def verdict(summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results) 
         summary = summary[summary[column] == best[column]]
     against = singan[singan["baseline"] == results.baseline]
     with_target = summary["patients_target"].iloc[0]
-    return _against_baseline(best, against, with_target), _against_control(best, controls)
+    words = TARGET_WORDS[results.task]
+    return _against_baseline(best, against, with_target, words), _against_control(best, controls)
 
 
 def clearest(comparisons: pd.DataFrame, results: Results) -> pd.Series | None:
@@ -62,12 +63,11 @@ def _of_singan(comparisons: pd.DataFrame) -> pd.DataFrame:
     return comparisons[chosen & comparisons["p"].notna() & (comparisons["metric"] == "roc_auc")]
 
 
-def _against_baseline(best: pd.Series, against: pd.DataFrame, with_target: int) -> str:
-    target = best["class"]
+def _against_baseline(best: pd.Series, against: pd.DataFrame, with_target: int, words: str) -> str:
     effect = {
-        1: f"SinGAN patches improve the diagnosis of {target}",
-        -1: f"SinGAN patches worsen the diagnosis of {target}",
-        0: f"No difference could be shown that SinGAN patches make to the diagnosis of {target}",
+        1: f"SinGAN patches improve the recognition of {words}",
+        -1: f"SinGAN patches worsen the recognition of {words}",
+        0: f"It could not be shown that SinGAN patches change the recognition of {words}",
     }[_sign(best)]
     signs = [_sign(row) for _, row in against.iterrows()]
     others = ""
@@ -80,7 +80,7 @@ def _against_baseline(best: pd.Series, against: pd.DataFrame, with_target: int) 
         f"{effect}: with {best['regime']}, trained on zoom {best['train_zoom']} and tested on zoom"
         f" {best['test_zoom']}, {_difference(best)} than with {best['baseline']}"
         f" ({_interval(best)}, corrected for {best['comparisons']} comparisons;"
-        f" {best['patients']} test patients, {with_target} of them with {target}){others}."
+        f" {best['patients']} test patients, {with_target} of them with {words}){others}."
     )
 
 

@@ -7,16 +7,20 @@ Suites:
 
     conv      GFLOP/s of each way to compute a layer, beside the machine's matrix product
     step      milliseconds of one training iteration at several sizes
+    fleet     generators an hour, all scales of an image; for several sizes, numbers of members and
+              of devices
     sample    samples a second
     patches   patches a second cut from mammograms of full size, beside a loop over pixels
     features  features a second from frozen backbones, patches of 224x224 pixels
+    heads     classifier heads a second: a whole study's, on cached features
 
 Each is warmed up and repeated; medians are given. Compare numbers of one run only: machines differ,
 and change with what else they do. --peer=torch needs `pip install -e '.[torch]'`.
 
-How long: conv 2 minutes, step 1 (3 with the peer), sample half a minute, patches 5, features 1. On
-2 CPU cores an iteration of a 64x64 image at 64 channels takes about as long as PyTorch's in its
-best configuration, and two thirds as long as PyTorch's as it comes.
+How long: conv 2 minutes, step 1 (3 with the peer), sample half a minute, patches 5, features 1,
+heads 1. On 2 CPU cores an iteration of a 64x64 image at 64 channels takes about as long as
+PyTorch's in its best configuration, and two thirds as long as PyTorch's as it comes; all heads of
+the study take 30 to 40 seconds.
 """
 
 import json
@@ -30,14 +34,14 @@ from absl import flags
 
 import singan_jax
 from launch import cli
-from launch.benchmarks import conv, features, patches, sample, step
+from launch.benchmarks import conv, features, fleet, heads, patches, sample, step
 from singan_jax import runtime
 from singan_jax.workdir import write_atomically
 
 SUITES = flags.DEFINE_multi_enum(
     "suites",
     ["step"],
-    ["conv", "step", "sample", "patches", "features"],
+    ["conv", "step", "fleet", "sample", "patches", "features", "heads"],
     "what to measure; may be repeated",
 )
 PEER = flags.DEFINE_enum("peer", None, ["torch"], "measure this beside ours, where a suite can")
@@ -51,8 +55,12 @@ def _rows(suite: str) -> Iterator[dict[str, Any]]:
         return conv.run(REPEATS.value, peer)
     if suite == "step":
         return step.run(REPEATS.value, peer)
+    if suite == "fleet":
+        return fleet.run(REPEATS.value, peer)
     if suite == "features":
         return features.run(REPEATS.value, peer)
+    if suite == "heads":
+        return heads.run()
     return sample.run(REPEATS.value) if suite == "sample" else patches.run()
 
 

@@ -11,6 +11,7 @@ says which members are inside, so processes that train different members of a gr
 themselves, and any number of processes and devices goes on from what is there.
 """
 
+import asyncio
 import functools
 import pathlib
 import re
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from singan_jax import sharding, workdir
 
@@ -50,6 +52,31 @@ class Record(NamedTuple):
         return name if self.step is None else f"{name}_step_{self.step:06d}"
 
 
+class _NumpyHandler(ocp.type_handlers.NumpyHandler):
+    """Writes NumPy arrays in whichever process saves them.
+
+    Orbax takes them for the same in all processes, and writes those of the first alone.
+    """
+
+    async def _background_serialize(
+        self, values: Sequence[np.ndarray], infos: Sequence[Any], args: Any = None
+    ) -> None:
+        async def write(value: np.ndarray, info: Any, arg: Any) -> None:
+            await info.await_path_creation()
+            spec = tensorstore_utils.build_array_write_spec(
+                info=info,
+                arg=arg,
+                global_shape=value.shape,
+                local_shape=value.shape,
+                dtype=value.dtype,
+                use_ocdbt=info.is_ocdbt_checkpoint,
+                process_index=sharding.process(),
+            )
+            await self._open_and_write(value, spec.json, info.ts_context)
+
+        await asyncio.gather(*map(write, values, infos, args))
+
+
 class Store:
     """The checkpoints of one group."""
 
@@ -72,8 +99,15 @@ class Store:
             active_processes={sharding.process()},
             barrier_sync_key_prefix=f"process{sharding.process()}",
         )
-        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-        return ocp.AsyncCheckpointer(handler, multiprocessing_options=alone)
+        handler = ocp.PyTreeCheckpointHandler(
+            multiprocessing_options=alone,
+            type_handler_registry=ocp.type_handlers.create_type_handler_registry(
+                (jax.Array, ocp.type_handlers.ArrayHandler()), (np.ndarray, _NumpyHandler())
+            ),
+        )
+        # Done in the background it is signalled under names that all processes share.
+        here = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+        return ocp.AsyncCheckpointer(handler, async_options=here, multiprocessing_options=alone)
 
     def clean(self) -> None:
         """Removes what interrupted saves left; only while nobody trains in the folder."""

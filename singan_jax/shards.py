@@ -114,13 +114,13 @@ def _all_shards(folder: pathlib.Path) -> list[pathlib.Path]:
     ((count, indices),) = found.items()
     missing = [n for n in range(count) if n not in indices]
     if missing:
-        raise WorkdirError(f"{folder}: {_listed(missing, count)} missing; train with --shard")
+        raise WorkdirError(f"{folder}: {_listed(missing, count)} missing; train it with --shard")
     return [folder / "shards" / f"{n}-of-{count}" for n in range(count)]
 
 
 def _listed(indices: Sequence[int], count: int) -> str:
     shown = ", ".join(map(str, indices[:20])) + (", ..." if indices[20:] else "")
-    return f"{'shard' if len(indices) == 1 else 'shards'} {shown} of {count}:"
+    return f"shard {shown} of {count} is"
 
 
 def _merge(folder: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:
@@ -219,7 +219,7 @@ def _require_finished(
                 unfinished.append(shard)
     if unfinished:
         listed = _listed(list(dict.fromkeys(unfinished)), len(shards))
-        raise WorkdirError(f"{folder}: {listed} unfinished; go on with --shard")
+        raise WorkdirError(f"{folder}: {listed} unfinished; go on with it with --shard")
 
 
 def _join_lines(parts: Sequence[pathlib.Path], whole: pathlib.Path) -> None:

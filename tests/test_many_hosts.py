@@ -13,25 +13,25 @@ import pytest
 import tiny
 
 import singan_jax
-from singan_jax import division, hosts, pyramid, workdir
+from singan_jax import division, hosts, workdir
 from singan_jax.checkpoint import Record, _outdated
 from singan_jax.preemption import Watch
 
 SEEDS = [1, 2, 3, 4, 5]
-LONG = {"steps_per_scale": 60}
 
 
-def assert_same(folder, expected):
+def assert_same(folder, expected, atol=1e-5):
     found = tiny.weights(folder)
     assert found.keys() == expected.keys()
     for name, arrays in found.items():
         for path, array in arrays.items():
-            np.testing.assert_allclose(array, expected[name][path], atol=1e-5, err_msg=path)
+            np.testing.assert_allclose(array, expected[name][path], atol=atol, err_msg=path)
 
 
-def states(folder):
-    """Unfinished states, by name."""
-    return sorted(path.name for path in folder.glob("groups/*/*_step_??????"))
+def in_training(folder):
+    """Members, by "first-last", of which an unfinished state is there."""
+    found = [path.name.split("_") for path in folder.glob("groups/*/*_step_??????")]
+    return {words[3] for words in found}
 
 
 def wait_for(condition, processes, timeout=150):
@@ -45,18 +45,19 @@ def wait_for(condition, processes, timeout=150):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Weights of five members that one process trained in one go."""
+    """Weights of five members that one process trained in one go, a device per core."""
     folder = tmp_path_factory.mktemp("whole")
-    config = singan_jax.Config(**{**tiny.CHANGES, **LONG})
-    singan_jax.train_fleet([tiny.image(seed) for seed in SEEDS], config, folder)
+    cores = len(os.sched_getaffinity(0))
+    ends = tiny_hosts.ends(tiny_hosts.start(folder, SEEDS, [cores]))
+    assert ends[0][0] == 0, ends
     return tiny.weights(folder)
 
 
 def test_two_processes_make_the_fleet_of_one(tmp_path, whole):
-    ends = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [2, 2], LONG))
+    ends = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [2, 2]))
     assert [status for status, _ in ends] == [0, 0], ends
     assert_same(tmp_path, whole)
-    parts = [path.name[9:] for path in sorted(tmp_path.glob("groups/0000/scale_02*"))]
+    parts = [path.name[9:] for path in sorted(tmp_path.glob("groups/0000/scale_01*"))]
     assert parts == ["members_0000-0001", "members_0002-0004"]
     of_each = [
         {json.loads(line).get("member") for line in (tmp_path / name).read_text().splitlines()}
@@ -66,10 +67,10 @@ def test_two_processes_make_the_fleet_of_one(tmp_path, whole):
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_killed_process_ends_the_other_and_another_shape_goes_on(tmp_path, whole, killed):
-    processes = tiny_hosts.start(tmp_path, SEEDS, [2, 1], LONG)
-    wait_for(lambda: len(states(tmp_path)) >= 2, processes)
+    processes = tiny_hosts.start(tmp_path, SEEDS, [2, 1])
+    wait_for(lambda: in_training(tmp_path) >= {"0000-0001", "0002-0004"}, processes)
     processes[killed].kill()
     started = time.monotonic()
     status, said = tiny_hosts.ends(processes, timeout=60)[1 - killed]
@@ -79,29 +80,29 @@ def test_killed_process_ends_the_other_and_another_shape_goes_on(tmp_path, whole
         assert status == 1
         assert "ConnectionError: another process of this run is gone" in said
         assert "Check failure" not in said
-    assert len(states(tmp_path)) >= 2
-    (end,) = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [3], LONG))
+    assert in_training(tmp_path) >= {"0000-0001", "0002-0004"}
+    (end,) = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [3]))
     assert end[0] == 0, end
     assert_same(tmp_path, whole)
-    assert states(tmp_path) == []
+    assert not in_training(tmp_path)
     assert not list(tmp_path.glob("groups/*/*tmp*"))
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_stops_both_with_everything_saved(tmp_path, whole):
-    (process,) = tiny_hosts.start(tmp_path, SEEDS, [2], LONG)  # one process begins, two go on
-    wait_for(lambda: states(tmp_path), [process])
+    (process,) = tiny_hosts.start(tmp_path, SEEDS, [2])  # one process begins, two go on
+    wait_for(lambda: in_training(tmp_path), [process])
     process.kill()
     process.wait()
     process.stderr.close()
-    before = states(tmp_path)
-    processes = tiny_hosts.start(tmp_path, SEEDS, [1, 2], LONG)
-    wait_for(lambda: len(states(tmp_path)) >= 2, processes)
+    processes = tiny_hosts.start(tmp_path, SEEDS, [1, 2])
+    wait_for(lambda: in_training(tmp_path) >= {"0000-0001", "0002-0004"}, processes)
     processes[1].send_signal(signal.SIGTERM)
     for status, said in tiny_hosts.ends(processes):
         assert status == 1
         assert "Stopped: stopped on request" in said
-    assert before != states(tmp_path) != []
-    ends = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [1, 1, 1], LONG))
+    assert in_training(tmp_path) >= {"0000-0001", "0002-0004"}
+    ends = tiny_hosts.ends(tiny_hosts.start(tmp_path, SEEDS, [1, 1, 1]))
     assert [status for status, _ in ends] == [0, 0, 0], ends
     assert_same(tmp_path, whole)
 
@@ -120,38 +121,40 @@ def test_folder_that_is_not_shared_is_refused(tmp_path, monkeypatch):
         watch.reason_to_stop = lambda word: None
         watch.word = 17  # as if the first process saw something else
         with pytest.raises(workdir.WorkdirError, match="a --workdir that all hosts share"):
-            division.agree(tmp_path, tiny.CONFIG, watch)
+            division.agree(tmp_path, tiny_hosts.CONFIG, watch)
 
 
 def members(sizes_and_counts):
-    config = singan_jax.Config(**tiny.CHANGES)
     groups = []
     for group, (size, count) in enumerate(sizes_and_counts):
-        assert pyramid.plan((size, size), config)
         one = workdir.Member("", "", "", (size, size, 3), 8, {}, group, 0)
         groups.append([one] * count)
-    return config, groups
+    return groups
+
+
+def cost(member):
+    return division._cost(tiny_hosts.CONFIG, member)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
 @pytest.mark.parametrize("shapes", [[(18, 12)], [(18, 1)] * 20, [(14, 30), (18, 1), (16, 3)]])
 def test_shares_are_whole_and_even(shapes, processes):
-    config, groups = members(shapes)
-    shares = [division.share(groups, config, n, processes) for n in range(processes)]
+    groups = members(shapes)
+    shares = [division.share(groups, tiny_hosts.CONFIG, n, processes) for n in range(processes)]
     counts = {}
     for share in shares:
         for part in share:
             counts[part[0].group] = counts.get(part[0].group, 0) + len(part)
     assert list(counts.values()) == [count for _, count in shapes]
-    costs = [sum(division._cost(config, m) for part in share for m in part) for share in shares]
-    largest = max(division._cost(config, group[0]) for group in groups)
+    costs = [sum(cost(member) for part in share for member in part) for share in shares]
+    largest = max(cost(group[0]) for group in groups)
     assert max(costs) - min(costs) <= 2 * largest
     parts = sum(len(share) for share in shares)
     assert parts <= len(groups) + processes - 1  # each cut divides one group at most
 
 
 def test_nothing_to_share():
-    assert division.share([], tiny.CONFIG, 0, 2) == []
+    assert division.share([], tiny_hosts.CONFIG, 0, 2) == []
 
 
 def test_state_is_outdated_once_later_ones_hold_all_its_members():
@@ -203,35 +206,32 @@ def test_what_cannot_be_joined_is_refused(arguments, words, monkeypatch):
 
 
 def test_sigterm_saves_and_exits_and_the_command_goes_on(tmp_path, whole):
-    """The launcher, stopped twice, makes the fleet of an undisturbed run, to the bit."""
-    images = tmp_path / "images"
+    """The launcher, stopped once, makes the fleet of an undisturbed run, to the bit."""
+    images, folder = tmp_path / "images", tmp_path / "fleet"
     images.mkdir()
     for seed in SEEDS:
         singan_jax.write_png(images / f"image{seed}.png", tiny.image(seed).pixels)
-    folder = tmp_path / "fleet"
-    settings = [f"--config.{k}={v}" for k, v in {**tiny.CHANGES, **LONG}.items()]
+    settings = [f"--config.{name}={value}" for name, value in tiny_hosts.CHANGES.items()]
     command = [
         *(sys.executable, "-m", "launch.train_fleet", f"--images={images}", *settings),
         f"--workdir={folder}",
     ]
-    stops = 0
-    while True:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        lines = folder / "metrics.jsonl"
-        size = lines.stat().st_size if lines.exists() else 0
-        while process.poll() is None and (not lines.exists() or lines.stat().st_size == size):
-            time.sleep(0.005)
-        if stops < 2:
+    ends = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=tiny_hosts.ENVIRONMENT
+        )
+        if not ends:
+            wait_for(lambda: "step" in read(folder / "metrics.jsonl"), [process])
             process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=200)[1].replace("\r", "\n")
-        if process.returncode == 0:
-            break
-        assert process.returncode == 143
-        errors = [line for line in said.splitlines() if line.strip() and "%|" not in line]
-        assert errors == ["stopped on request; the same command goes on from here"]
-        stops += 1
-    assert stops == 2
-    found = tiny.weights(folder)
-    for name, arrays in whole.items():
-        for path, array in arrays.items():
-            np.testing.assert_allclose(found[name][path], array, atol=1e-5, err_msg=path)
+        said = process.communicate(timeout=100)[1].replace("\r", "\n").splitlines()
+        ends.append((process.returncode, [x for x in said if x.strip() and "%|" not in x]))
+    assert ends == [(143, ["stopped on request; the same command goes on from here"]), (0, [])]
+    metrics = [json.loads(line) for line in read(folder / "metrics.jsonl").splitlines()]
+    steps = [line["step"] for line in metrics if line.get("scale") == 0 and "step" in line]
+    assert steps == sorted(steps)  # it did not start again
+    assert_same(folder, whole, atol=0)
+
+
+def read(path):
+    return path.read_text() if path.exists() else ""

@@ -1,10 +1,13 @@
 """The benchmark's PyTorch peer does what the original code does: its vectors are replayed."""
 
 import goldens_io as goldens
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from singan_jax import generate, pyramid
 from singan_jax.config import Config
+from singan_jax.generate import FrozenScale
 
 torch = pytest.importorskip("torch")
 torch_peer = pytest.importorskip("launch.benchmarks.torch_peer")
@@ -101,3 +104,40 @@ def test_an_iteration_trains_both_networks():
     # The critic's last bias cancels out of its loss.
     assert sum(change == 0 for change in moved) <= 1
     assert max(moved) < 3 * 5e-4 * 1.1  # three Adam steps each
+
+
+def test_enlarges_as_the_official_code_does():
+    """The official uint8 resize, checked against vectors in test_goldens.py, on drawn images."""
+    plan = pyramid.plan((40, 31), Config(max_size=40))
+    for scale in range(1, plan.num_scales):
+        image = torch.rand(1, 3, *plan.sizes[scale - 1]) * 2.4 - 1.2
+        ours = pyramid.resize(
+            jnp.asarray(goldens.nhwc(image.numpy())), 1 / plan.ratio, plan.sizes[scale], uint8=True
+        )
+        difference = np.abs(goldens.nhwc(torch_peer.enlarge(image, plan, scale).numpy()) - ours)
+        # A level of 8 bits where rounding errors decide the truncation; few pixels feel it.
+        assert difference.max() < 2 / 255
+        assert np.median(difference) < 1e-5
+
+
+def test_the_chain_is_the_pass_through_frozen_scales():
+    torch.manual_seed(1)
+    config = Config(max_size=40, uint8_resize=True)
+    plan = pyramid.plan((40, 31), config)
+    generators = [torch_peer.Generator(config.width(n), 5, 3) for n in range(2)]
+    amps = [1.0, 0.3]
+    noises = [torch.randn(1, 1 if n == 0 else 3, *plan.sizes[n]) for n in range(2)]
+    drawn = torch_peer.Chain(generators, amps, plan).draw(config, noises)
+    scales = [
+        FrozenScale(
+            goldens.variables({k: v.numpy() for k, v in network.state_dict().items()}),
+            jnp.float32(amp),
+            None,
+        )
+        for network, amp in zip(generators, amps, strict=True)
+    ]
+    maps = [jnp.asarray(goldens.nhwc(noise.numpy())) for noise in noises]
+    expected = generate.through(config, plan, scales, maps, 3)
+    difference = np.abs(goldens.nhwc(drawn.numpy()) - expected)
+    assert difference.max() < 3 / 255
+    assert np.median(difference) < 1e-3

@@ -1,4 +1,4 @@
-"""One scale of a SinGAN in PyTorch, written from the paper: what the fleet is compared with.
+"""The official training loop in PyTorch, written from its description: the fleet's peer.
 
 Layers are named as in the official code, so that state dictionaries carry over. Images are
 (1, C, H, W).
@@ -6,11 +6,13 @@ Layers are named as in the official code, so that state dictionaries carry over.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from singan_jax.config import Config
+from singan_jax.pyramid import Pyramid, resize_matrix
 
 
 class Block(nn.Sequential):
@@ -49,7 +51,7 @@ class Generator(nn.Module):
 
     def __init__(self, width: int, num_layers: int, channels: int) -> None:
         super().__init__()
-        self.crop = num_layers
+        self.crop, self.channels = num_layers, channels
         self.head = Block(channels, width)
         self.body = _body(width, num_layers)
         self.tail = nn.Sequential(nn.Conv2d(width, channels, 3), nn.Tanh())
@@ -153,9 +155,44 @@ class Member:
             critic_backward(self.critic, inputs.real, fake, inputs.alpha[n], config.lambda_gp)
             self.d_optimiser.step()
         for _ in range(config.g_steps):
-            for parameter in self.critic.parameters():  # only its input's gradient is needed
-                parameter.requires_grad_(False)
+            # The critic's own gradients are of no use here; the official code computes them too.
             generator_backward(self.generator, self.critic, inputs, config)
             self.g_optimiser.step()
-            for parameter in self.critic.parameters():
-                parameter.requires_grad_(True)
+
+
+class Chain:
+    """The frozen scales below the one in training, and the resizes between them."""
+
+    def __init__(self, generators: list[Generator], noise_amps: list[float], pyramid: Pyramid):
+        self.generators = [generator.eval() for generator in generators]
+        self.noise_amps, self.pyramid = noise_amps, pyramid
+
+    @torch.no_grad()
+    def draw(self, config: Config, noises: list[Tensor]) -> Tensor:
+        """A random image at the size of the scale in training.
+
+        Args:
+          config: of the member.
+          noises: (1, 1 or C, H, W) of each frozen scale.
+
+        Returns:
+          (1, C, H, W).
+        """
+        prev = torch.zeros(1, self.generators[0].channels, *self.pyramid.sizes[0])
+        for n, generator in enumerate(self.generators):
+            padded = pad(prev, config.padding)
+            noisy = self.noise_amps[n] * pad(noises[n], config.padding) + padded
+            prev = enlarge(generator(noisy, padded), self.pyramid, n + 1)
+        return prev
+
+
+def enlarge(image: Tensor, pyramid: Pyramid, scale: int) -> Tensor:
+    """Resizes an image to the next scale as the official code does: on the host, in 8 bits."""
+    levels = ((image[0].clamp(-1, 1) + 1) / 2 * 255).numpy().astype(np.uint8)  # (C, h, w)
+    vertical, horizontal = (
+        resize_matrix(before, after, 1 / pyramid.ratio)
+        for before, after in zip(levels.shape[1:], pyramid.sizes[scale], strict=True)
+    )
+    resized = vertical @ levels.astype(np.float64) @ horizontal.T  # (C, H, W)
+    unit = torch.from_numpy(resized / 255).to(torch.float32)[None]
+    return ((unit - 0.5) * 2).clamp(-1, 1)

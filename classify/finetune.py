@@ -48,6 +48,9 @@ class _Batch(NamedTuple):
     real: Any
 
 
+Trainable = Literal["last_stage", "all"]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedNetwork:
     """A backbone and its head, of the epoch of the least validation loss.
@@ -71,7 +74,7 @@ def train_network(
     num_classes: int,
     train_set: TrainSet,
     settings: TrainSettings,
-    trainable: Literal["last_stage", "all"],
+    trainable: Trainable,
     progress: Callable[[int], None] | None = None,
 ) -> TrainedNetwork:
     """Trains a network, starting from the backbone's weights.

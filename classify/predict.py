@@ -5,6 +5,7 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import tqdm
@@ -13,6 +14,7 @@ from classify import cells, crops, finetune, heads, protocol, regimes
 from classify.backbone import Backbone
 from classify.cells import Cell, Prediction, StudyError, Variant
 from classify.features import FeatureCache
+from classify.finetune import Trainable
 from classify.plan import Plan
 from classify.regimes import FILLED
 from classify.synthetic import Samples
@@ -154,7 +156,7 @@ def _train_networks(
                 classes,
                 train_set(plan, pool, cell),
                 settings(plan),
-                plan.config.train,
+                cast(Trainable, plan.config.train),  # "head" does not come here
                 bar.update,
             )
         rows = _test_rows(plan, cell)

@@ -34,7 +34,7 @@ def make_data(regimes=REGIMES, **changes):
         distance_name=DISTANCE,
         setup={
             "Study": {"epochs": "100", "regimes": ", ".join(regimes)},
-            "Machine": {"command": "python -m launch.study " + "--study.seeds=5 " * 20},
+            "Machine": {"command": "python -m launch.study " + "--seeds=5 " * 20},
         },
         plan_table=pd.DataFrame({"regime": regimes, "real patches": 312.25, "classifiers": 12}),
     )

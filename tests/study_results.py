@@ -36,9 +36,9 @@ def make_results(
     """
     records = study_records(patients)
     labels = np.array([label_of(entry, task) for entry in records])
+    n_classes = len(CLASSES[task])
     names = sorted({entry.patient_id for entry in records})
     patient = np.array([names.index(entry.patient_id) for entry in records])
-    n_classes = len(CLASSES[task])
     rng = np.random.default_rng([seed, 0])
     noise = np.sqrt(PATIENT_SHARE) * rng.normal(size=(len(names), n_classes))[patient]
     noise += np.sqrt(1 - PATIENT_SHARE - MODEL_SHARE) * rng.normal(size=noise.shape)
@@ -46,8 +46,7 @@ def make_results(
 
     def predict(cell):
         d = separability + (gain or {}).get(cell.regime, 0)
-        unseen = [entry.zoom_group and str(entry.zoom_group) not in cell.train_zoom
-                  for entry in records]  # fmt: skip
+        unseen = [e.zoom_group and str(e.zoom_group) not in cell.train_zoom for e in records]
         d = d - 0.4 * np.array(unseen, bool)[:, None]
         rows = np.flatnonzero(shared_test | (patient % folds == cell.fold))
         own = np.random.default_rng([seed, 1, zlib.crc32(repr(cell).encode())])
@@ -58,20 +57,10 @@ def make_results(
             odds = priors * np.exp(d * evidence)
             softmax = odds / odds.sum(axis=1, keepdims=True)
             probabilities[variant] = softmax[rows].astype(np.float32)
-        curves = np.exp(-np.arange(EPOCHS)[:, None] / 3) * [1, 0.8] + [0.1, 0.3]
-        curves += 0.02 * own.random((EPOCHS, 2))
-        best = int(curves[:, 1].argmin())
-        return Prediction(cell, rows, probabilities, curves.astype(np.float32), best)
+        curves = learning_curves(own)
+        return Prediction(cell, rows, probabilities, curves, int(curves[:, 1].argmin()))
 
-    cells = [
-        Cell(regime, zoom, fold, number, draw)
-        for regime in regimes
-        if not ensemble_members(regime)
-        for zoom in train_zooms
-        for fold in range(folds)
-        for number in range(seeds)
-        for draw in range(draws if regime[-1].isdecimal() else 1)
-    ]
+    cells = all_cells(regimes, train_zooms, folds, seeds, draws)
     return Results(
         task=task,
         shared_test=shared_test,
@@ -83,6 +72,23 @@ def make_results(
         test_zooms=tuple(test_zooms),
         predictions=tuple(map(predict, cells)),
     )
+
+
+def learning_curves(rng):
+    curves = np.exp(-np.arange(EPOCHS)[:, None] / 3) * [1, 0.8] + [0.1, 0.3]
+    return (curves + 0.02 * rng.random((EPOCHS, 2))).astype(np.float32)
+
+
+def all_cells(regimes, train_zooms, folds, seeds, draws):
+    return [
+        Cell(regime, zoom, fold, number, draw)
+        for regime in regimes
+        if not ensemble_members(regime)
+        for zoom in train_zooms
+        for fold in range(folds)
+        for number in range(seeds)
+        for draw in range(draws if regime[-1].isdecimal() else 1)
+    ]
 
 
 def study_records(patients):

@@ -127,7 +127,7 @@ def test_basic_block_in_float64(train):
 
 @pytest.mark.parametrize(
     ("size", "stride", "padding"),
-    [(1, 2, 0), (3, 1, 1), (3, 2, 1), (5, 1, 2), (7, 2, 3), (11, 4, 2)],
+    [(1, 1, 0), (1, 2, 0), (3, 2, 1)],
 )
 def test_convolution_and_its_derivative_are_xlas(size, stride, padding):
     keys = jax.random.split(jax.random.key(size))

@@ -60,7 +60,6 @@ def make_results(
         curves = learning_curves(own)
         return Prediction(cell, rows, probabilities, curves, int(curves[:, 1].argmin()))
 
-    cells = all_cells(regimes, train_zooms, folds, seeds, draws)
     return Results(
         task=task,
         shared_test=shared_test,
@@ -70,7 +69,7 @@ def make_results(
         regimes=tuple(regimes),
         train_zooms=tuple(train_zooms),
         test_zooms=tuple(test_zooms),
-        predictions=tuple(map(predict, cells)),
+        predictions=tuple(map(predict, all_cells(regimes, train_zooms, folds, seeds, draws))),
     )
 
 

@@ -1,0 +1,95 @@
+"""Every program lowers for GPU and TPU, with members as one batch, as they run there."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from classify import heads, training
+from classify.backbone import load_backbone
+from classify.training import TrainSettings
+from singan_jax import sample, sharding, train_scale
+from singan_jax.programs import Bucket
+
+PLATFORMS = {"cuda": "gpu", "tpu": "tpu"}  # names of a platform to lower for, and of its backend
+SHAPE = (17, 19, 3)
+
+
+@pytest.fixture(params=PLATFORMS)
+def lowers(request, monkeypatch):
+    """Lowers a jitted function for a platform, as if it were the backend; its text."""
+    monkeypatch.setattr(jax, "default_backend", lambda: PLATFORMS[request.param])
+
+    def lower(program, *arguments):
+        exported = jax.export.export(program, platforms=[request.param])(*arguments)
+        assert exported.platforms == (request.param,)
+        return exported.mlir_module()
+
+    return lower
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    return Bucket(tiny.CONFIG, SHAPE)
+
+
+def arguments(bucket, scale, members):
+    shapes = bucket.shapes[scale]
+    frozen = tuple(s.frozen for s in bucket.shapes[:scale])
+    return sharding.specs((frozen, shapes.task, shapes.state), members)
+
+
+@pytest.mark.parametrize("scale", [0, 2])
+def test_training(lowers, bucket, scale):
+    chunk = functools.partial(train_scale.train_chunk, tiny.CONFIG, bucket.pyramid, scale)
+    members = sharding.padded_size(1)
+    count = sharding.scalar_spec(jnp.int32)
+    program = sharding.over_members(chunk, shared=2, donate=(2,))
+    text = lowers(program, *arguments(bucket, scale, members), count, count)
+    assert "stablehlo.convolution" in text or "stablehlo.dot_general" in text
+    assert not any(word in text for word in ("all_reduce", "all_gather", "collective_permute"))
+
+
+@pytest.mark.parametrize("scale", [0, 2])
+def test_beginning_and_finishing_a_scale(lowers, bucket, scale):
+    members = sharding.padded_size(1)
+    _, task, state = arguments(bucket, scale, members)
+    begin = functools.partial(train_scale.begin, tiny.CONFIG, scale, inherited=None)
+    lowers(sharding.over_members(begin), task.key, task.real, task.real, state.healthy)
+    finish = functools.partial(train_scale.finish, tiny.CONFIG, bucket.pyramid, scale)
+    lowers(sharding.over_members(finish), task, state)
+
+
+def test_sampling(lowers, bucket):
+    members = sharding.padded_size(1)
+    plan = sample.Plan(tiny.CONFIG, bucket.pyramid, 3, bucket.pyramid.num_scales)
+    sample._program.cache_clear()  # the one of the backend that tests run on
+    frozen = sharding.specs(tuple(s.frozen for s in bucket.shapes), members)
+    keys = sharding.specs(jax.eval_shape(lambda: jax.random.key(0)), members)
+    try:
+        lowers(sample._program(plan, 2), frozen, keys, sharding.scalar_spec(jnp.int32))
+    finally:
+        sample._program.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet50", "resnet_small"])
+def test_features(lowers, name):
+    backbone = load_backbone(name, "random", 64)
+    pixels = jax.ShapeDtypeStruct((4, 64, 64, 1), jnp.uint8)
+    assert "stablehlo.convolution" in lowers(
+        jax.jit(backbone.features), jax.eval_shape(lambda: backbone.variables), pixels
+    )
+
+
+def test_heads(lowers):
+    rows = np.arange(20)
+    one = training.TrainSet("key", rows, None, rows)
+    settings = TrainSettings(epochs=2, batch_size=8)
+    member = heads._member(one, (5, 3), [32, 32], settings.epochs)
+    program = sharding.over_members(functools.partial(heads._train, settings), shared=2)
+    stacked = jax.tree.map(lambda x: np.stack([x] * sharding.padded_size(1)), member)
+    features, labels = np.zeros((20, 5), np.float32), np.zeros(20, np.int32)
+    lowers(program, stacked, features, labels)

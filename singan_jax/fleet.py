@@ -46,8 +46,9 @@ def train_fleet(
       ConfigError: a setting is out of its range.
       WorkdirError: the folder cannot be used for this fleet.
       OSError: a checkpoint could not be written.
-      Stopped: SIGTERM came; everything is saved.
-      ConnectionError: another process of the run failed or is gone.
+      Stopped: SIGTERM came, to this process or another; everything is saved.
+      InputError: another process refused its input.
+      ConnectionError: another process failed or is gone.
     """
     folder = pathlib.Path(folder)
     validate(config)

@@ -277,7 +277,7 @@ def check_content(pixels: np.ndarray, config: Config) -> None:
 
 
 def member_name(path: str) -> str:
-    """The name of the member that is trained on an image file."""
+    """The name of the member trained on a file: its stem, made safe as the name of a folder."""
     stem = os.path.splitext(os.path.basename(path))[0]
     # A leading dot would hide the folder, or name its parent.
     return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", stem) or "_"

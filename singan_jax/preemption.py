@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from singan_jax import sharding
+from singan_jax.errors import InputError
 
 
 class Stopped(Exception):
@@ -25,6 +26,7 @@ class _Status(enum.IntEnum):
     RUNNING = 1
     ASKED_TO_STOP = 2
     FAILED = 3
+    REFUSED = 4  # its input, which will not be better the next time
 
 
 class Watch:
@@ -45,9 +47,9 @@ class Watch:
             self._previous = signal.signal(signal.SIGTERM, self._ask)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not self._over:
-            self._round(_Status.FAILED)
+            self._round(_Status.REFUSED if isinstance(error, InputError) else _Status.FAILED)
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
 
@@ -65,10 +67,13 @@ class Watch:
         Raises:
           Exception: one of them stops, and so the whole run.
         """
+        status = _Status.FINISHED
         while not self._over:
-            if reason := self._round(_Status.FINISHED):
+            if reason := self._round(status):
                 raise reason
             self._over = self._newest is _Status.FINISHED
+            # The others still train, and cannot go on without the machine that is taken away.
+            status = _Status.ASKED_TO_STOP if self._asked else _Status.FINISHED
 
     def _ask(self, *_: Any) -> None:
         self._asked = True
@@ -82,10 +87,13 @@ class Watch:
         self.word = int(words[0, 1])
         self._newest = _Status(words[:, 0].max())
         self._over = self._newest >= _Status.ASKED_TO_STOP
+        which = f"process {words[:, 0].argmax()} of this run"
+        if self._newest is _Status.REFUSED:
+            return InputError(f"{which} refused its input, see what it said; mend that first")
         if self._newest is _Status.FAILED:
             return ConnectionError(
-                f"process {words[:, 0].argmax()} of this run failed, see what it said; the others "
-                "have saved and stopped, and the same command goes on from here"
+                f"{which} failed, see what it said; the others have saved and stopped, and the "
+                "same command goes on from here"
             )
         if self._newest is _Status.ASKED_TO_STOP:
             return Stopped("stopped on request; the same command goes on from here")

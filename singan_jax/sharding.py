@@ -152,7 +152,8 @@ def join(
 
     Raises:
       ValueError: JAX could not find out what is None.
-      RuntimeError: the others were not there within 5 minutes.
+      RuntimeError: it joined before. (Where the others are not there within 5 minutes, JAX ends the
+        process, with a trace of its own.)
     """
     # Its handler would swallow a SIGTERM that comes before ours is there.
     jax.config.update("jax_enable_preemption_service", False)

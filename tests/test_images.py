@@ -471,7 +471,7 @@ def test_read_images_refuses_a_second_file_of_the_same_name(folder):
 def test_member_names_are_safe_folder_names(read, file, name):
     data = LOSSLESS["png-rgb"][1]
     assert read(data, name=file).name == name if file != "..." else True
-    assert images._member_name(file) == name
+    assert images.member_name(file) == name
 
 
 def test_image_error_is_one_line_and_survives_pickling():

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 
-import hosts as tiny_hosts
 import numpy as np
 import pytest
 import tiny
+import tiny_hosts
 
 import singan_jax
-from singan_jax import division, hosts, workdir
+from launch import image_source
+from singan_jax import division, hosts, sharding, workdir
 from singan_jax.checkpoint import Record, _outdated
-from singan_jax.preemption import Watch
+from singan_jax.images import read_image
+from singan_jax.preemption import Watch, _Status
 
 SEEDS = [1, 2, 3, 4, 5]
 
@@ -113,6 +115,71 @@ def test_error_in_one_process_ends_both(tmp_path):
     assert "IsADirectoryError" in second[1]
     assert "ConnectionError: process 1 of this run failed" in first[1]
     assert first[0] == second[0] == 1
+
+
+class Others:
+    """The other process' part in each round, instead of `sharding.gathered`."""
+
+    def __init__(self, *statuses):
+        self.statuses, self.heard = list(statuses), []
+
+    def __call__(self, values):
+        self.heard.append(values[0])
+        return np.array([values, [self.statuses.pop(0), 0]])
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (_Status.FINISHED, type(None)),
+        (_Status.RUNNING, type(None)),
+        (_Status.ASKED_TO_STOP, singan_jax.Stopped),
+        (_Status.FAILED, ConnectionError),
+        (_Status.REFUSED, singan_jax.InputError),
+    ],
+)
+def test_what_another_process_says_decides(monkeypatch, status, reason):
+    others = Others(status, *[_Status.FINISHED] * (reason is type(None)))
+    monkeypatch.setattr(sharding, "gathered", others)
+    with Watch() as watch:
+        assert type(watch.reason_to_stop()) is reason
+        if reason is type(None):
+            watch.finish()
+    assert others.statuses == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (singan_jax.InputError, _Status.REFUSED),
+        (OSError, _Status.FAILED),
+        (KeyboardInterrupt, _Status.FAILED),
+    ],
+)
+def test_a_process_that_fails_says_so(monkeypatch, error, said):
+    others = Others(_Status.RUNNING)
+    monkeypatch.setattr(sharding, "gathered", others)
+    with pytest.raises(error), Watch():
+        raise error
+    assert others.heard == [said]
+
+
+def test_sigterm_to_a_process_that_waits_for_others_stops_them(monkeypatch):
+    others = Others(_Status.RUNNING, _Status.RUNNING)
+    monkeypatch.setattr(sharding, "gathered", others)
+    before = signal.getsignal(signal.SIGTERM)
+    with Watch() as watch:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(singan_jax.Stopped):
+            watch.finish()
+    assert others.heard == [_Status.FINISHED, _Status.ASKED_TO_STOP]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_that_comes_when_all_is_done_is_too_late():
+    with Watch() as watch:
+        os.kill(os.getpid(), signal.SIGTERM)
+        watch.finish()
 
 
 def test_folder_that_is_not_shared_is_refused(tmp_path, monkeypatch):
@@ -227,11 +294,27 @@ def test_sigterm_saves_and_exits_and_the_command_goes_on(tmp_path, whole):
         said = process.communicate(timeout=100)[1].replace("\r", "\n").splitlines()
         ends.append((process.returncode, [x for x in said if x.strip() and "%|" not in x]))
     assert ends == [(143, ["stopped on request; the same command goes on from here"]), (0, [])]
-    metrics = [json.loads(line) for line in read(folder / "metrics.jsonl").splitlines()]
-    steps = [line["step"] for line in metrics if line.get("scale") == 0 and "step" in line]
-    assert steps == sorted(steps)  # it did not start again
+    rows = [json.loads(line) for line in read(folder / "metrics.jsonl").splitlines()]
+    done = [(r["scale"], r["step"]) for r in rows if r.get("member") == "image1" and "step" in r]
+    assert done == sorted(set(done))  # what was done before the stop is not done again
     assert_same(folder, whole, atol=0)
 
 
 def read(path):
     return path.read_text() if path.exists() else ""
+
+
+def test_a_process_reads_the_images_of_its_members(tmp_path, monkeypatch):
+    for folder, seeds in (("a", (1, 2)), ("b", (2, 3, 4))):  # the second image2 is not the member
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            singan_jax.write_png(tmp_path / folder / f"image{seed}.png", tiny.image(seed).pixels)
+    read = []
+    monkeypatch.setattr(
+        image_source, "read_image", lambda path, _: read.append(path) or read_image(path, _)
+    )
+    members = [workdir.Member(f"image{n}", "", "", (17, 19, 3), 8, {}, 0, 0) for n in (2, 3)]
+    patterns = [f"{tmp_path}/a", f"{tmp_path}/b/*.png"]
+    images = image_source.read_members(patterns, None, tiny_hosts.CONFIG, members)
+    assert [image.name for image in images] == ["image2", "image3"]
+    assert sorted(read) == [f"{tmp_path}/a/image2.png", f"{tmp_path}/b/image3.png"]

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 
-import hosts
 import numpy as np
 import pytest
 import tiny
+import tiny_hosts
 from test_launch import refused, run
 
 import singan_jax
@@ -20,7 +20,7 @@ from singan_jax import shards, workdir
 from singan_jax.shards import Shard
 from singan_jax.workdir import WorkdirError
 
-CONFIG = dataclasses.replace(hosts.CONFIG, steps_per_scale=5)
+CONFIG = dataclasses.replace(tiny_hosts.CONFIG, steps_per_scale=5)
 SETTINGS = [f"--config.{name}={value}" for name, value in CONFIG.to_dict().items()]
 SEEDS = [1, 2, 3, 4, 5]
 SHAPES = {3: (19, 17), 5: (19, 17)}  # two groups, and in shard 1 of 2 but one

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,7 +14,8 @@ from classify import cells, crops, finetune, heads, protocol, regimes
 from classify.backbone import Backbone
 from classify.cells import Cell, Prediction, StudyError, Variant
 from classify.features import FeatureCache
-from classify.finetune import Trainable
+from classify.finetune import Trainable, TrainedNetwork
+from classify.heads import TrainedHead
 from classify.plan import Plan
 from classify.regimes import FILLED
 from classify.synthetic import Samples
@@ -96,15 +97,14 @@ def predict(
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     paths = {cell: folder / "cells" / f"{_slug(cell)}.npz" for cell in plan.sets}
     missing = [cell for cell in plan.sets if not paths[cell].exists()]
-    if missing:
-        train = _train_heads if plan.config.train == "head" else _train_networks
-        with tqdm.tqdm(total=len(missing), desc="classifiers", unit="") as bar:
-
-            def done(prediction: Prediction) -> None:
-                _save(paths[prediction.cell], prediction)
-                bar.update()
-
-            train(plan, pool, backbone, folder, missing, done)
+    if missing and plan.config.train == "head":
+        cache = FeatureCache(folder / "features", backbone)
+        features = cache.get(pool.pixels, pool.names, progress=True)  # (patches, features)
+        trained = _train_heads(plan, pool, features, missing)
+    else:
+        trained = _train_networks(plan, pool, backbone, missing)
+    for prediction in tqdm.tqdm(trained, "classifiers", len(missing), unit="", disable=not missing):
+        _save(paths[prediction.cell], prediction)
     return tuple(_load(paths[cell], cell, plan) for cell in plan.sets)
 
 
@@ -115,36 +115,17 @@ def settings(plan: Plan) -> TrainSettings:
 
 
 def _train_heads(
-    plan: Plan,
-    pool: Pool,
-    backbone: Backbone,
-    folder: pathlib.Path,
-    missing: Sequence[Cell],
-    done: Callable[[Prediction], None],
-) -> None:
-    cache = FeatureCache(folder / "features", backbone)
-    features = cache.get(pool.pixels, pool.names, progress=True)  # (patches, features)
+    plan: Plan, pool: Pool, features: np.ndarray, missing: Sequence[Cell]
+) -> Iterator[Prediction]:
     sets = [train_set(plan, pool, cell) for cell in missing]
     classes = len(cells.CLASSES[plan.config.task])
-    trained = heads.train_heads(features, pool.labels, classes, sets, settings(plan), None)
-    for place, head in trained:
-        cell = missing[place]
-        rows = _test_rows(plan, cell)
-        probabilities: dict[Variant, np.ndarray] = {
-            "plain": head.probabilities(features[rows]),
-            "cropped": head.probabilities(features[[pool.crops[row] for row in rows]]),
-        }
-        done(Prediction(cell, rows, probabilities, head.curves, head.best_epoch))
+    for place, head in heads.train_heads(features, pool.labels, classes, sets, settings(plan)):
+        yield _predict(plan, pool, missing[place], head, features)
 
 
 def _train_networks(
-    plan: Plan,
-    pool: Pool,
-    backbone: Backbone,
-    folder: pathlib.Path,
-    missing: Sequence[Cell],
-    done: Callable[[Prediction], None],
-) -> None:
+    plan: Plan, pool: Pool, backbone: Backbone, missing: Sequence[Cell]
+) -> Iterator[Prediction]:
     pixels = np.stack(pool.pixels)  # (patches, H, W, 1)
     classes = len(cells.CLASSES[plan.config.task])
     for cell in missing:
@@ -159,17 +140,19 @@ def _train_networks(
                 cast(Trainable, plan.config.train),  # "head" does not come here
                 bar.update,
             )
-        rows = _test_rows(plan, cell)
-        probabilities: dict[Variant, np.ndarray] = {
-            "plain": network.probabilities(pixels[rows]),
-            "cropped": network.probabilities(pixels[[pool.crops[row] for row in rows]]),
-        }
-        done(Prediction(cell, rows, probabilities, network.curves, network.best_epoch))
+        yield _predict(plan, pool, cell, network, pixels)
 
 
-def _test_rows(plan: Plan, cell: Cell) -> np.ndarray:
-    """Places of the test patches of a cell's fold, of all zooms."""
-    return protocol.rows_of(plan.records, plan.folds[cell.fold].test)
+def _predict(
+    plan: Plan, pool: Pool, cell: Cell, model: TrainedHead | TrainedNetwork, inputs: np.ndarray
+) -> Prediction:
+    """What a model says of its fold's test patches; `inputs` are those of the whole pool."""
+    rows = protocol.rows_of(plan.records, plan.folds[cell.fold].test)  # of all zooms
+    probabilities: dict[Variant, np.ndarray] = {
+        "plain": model.probabilities(inputs[rows]),
+        "cropped": model.probabilities(inputs[[pool.crops[row] for row in rows]]),
+    }
+    return Prediction(cell, rows, probabilities, model.curves, model.best_epoch)
 
 
 def _slug(cell: Cell) -> str:

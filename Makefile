@@ -18,7 +18,7 @@ TORCH := .venv/.installed-torch-py$(VERSION)
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(DEV)  ## From made-up mammograms to a report on whether SinGANs help (about 6 minutes)
+demo: $(DEV)  ## From made-up mammograms to a report on whether SinGANs help (about 5 minutes)
 	$(BIN)/python -m launch.demo
 
 test: $(DEV)  ## Run all tests but the slow ones and those that need PyTorch

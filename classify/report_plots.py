@@ -73,6 +73,7 @@ def differences(table: pd.DataFrame, kinds: Sequence[str]) -> bytes:
             axes.plot(row.difference, place, look.marker, color=look.color)
         _name_rows(axes, [name.replace(":", ":\n") for name in table["regime"]])
         axes.set_xlabel("difference in ROC-AUC")
+        axes.locator_params(axis="x", nbins=5)
         return _svg(plot)
 
 

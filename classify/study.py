@@ -27,7 +27,7 @@ from classify.backbone import Backbone, load_backbone
 from classify.cells import Results, StudyError
 from classify.config import GRID, StudyConfig
 from classify.plan import Plan
-from singan_jax import runtime
+from singan_jax import runtime, workdir
 from singan_jax.workdir import write_atomically
 
 
@@ -118,9 +118,16 @@ def run(
 
     Raises:
       StudyError: the folder holds another study, or what `synthetic` and `predict` raise.
+      InputError: the folder cannot be written, or another process works in it.
       OSError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with workdir.locked(folder):
+        return _run(plan, backbone, folder, samples_dir)
+
+
+def _run(
+    plan: Plan, backbone: Backbone, folder: pathlib.Path, samples_dir: pathlib.Path | None
+) -> Study:
     _claim(folder, plan, backbone, samples_dir)
     stages = Stages()
     samples: synthetic.Samples = {}

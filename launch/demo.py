@@ -6,7 +6,7 @@ Draws a phantom (80 patients), cuts its patches, trains SinGANs on malignant one
 trains classifiers with and without them, and writes a report with pictures and intervals. Run it
 again to go on after an interruption; in another folder with --out.
 
-How long: about 6 minutes on 2 CPU cores. Everything is small (64-pixel patches, narrow SinGANs,
+How long: about 5 minutes on 2 CPU cores. Everything is small (64-pixel patches, narrow SinGANs,
 few iterations), so do not expect the SinGANs to help.
 """
 

@@ -175,7 +175,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise WorkdirError(
-                f"{folder}: another process is training in it; wait for it, or choose another "
+                f"{folder}: another process is working in it; wait for it, or choose another "
                 "--workdir"
             ) from None
         yield

@@ -1,6 +1,12 @@
-"""Samples a second from untrained members of 64x64 pixels and 6 scales."""
+"""Samples a second from untrained members of 64x64 pixels and 6 scales.
+
+The peer draws one sample after another with all threads, as the official code does; neither writes
+files.
+"""
 
 import functools
+import statistics
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,15 +15,16 @@ import jax.numpy as jnp
 
 from launch.benchmarks.timing import measure
 from singan_jax import sample, sharding, train_scale
-from singan_jax.config import preset
+from singan_jax.config import Config, preset
 from singan_jax.generate import FrozenScale
 from singan_jax.programs import Bucket
+from singan_jax.pyramid import Pyramid
 
 COUNT = 64  # samples of each member and call
 
 
-def run(repeats: int) -> Iterator[dict[str, Any]]:
-    """Yields one row."""
+def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    """Yields one row; the ratio is our rate over the peer's."""
     config = preset("quick")
     bucket = Bucket(config, (64, 64, 3))
     members = sharding.padded_size(1)
@@ -30,9 +37,34 @@ def run(repeats: int) -> Iterator[dict[str, Any]]:
         scales.append(FrozenScale(state.generator.variables, task.noise_amp, state.z_rec))
     plan = sample.Plan(config, bucket.pyramid, 3, len(scales))
     timing = measure(lambda: sample.draw(plan, scales, keys, COUNT), repeats)
-    yield {
+    row = {
         "members": members,
         "samples_per_s": members * COUNT / timing.median,
         "fastest": members * COUNT / timing.fastest,
         "slowest": members * COUNT / timing.slowest,
     }
+    if peer:
+        row["torch_per_s"] = _torch_per_s(config, bucket.pyramid, repeats)
+        row["ratio"] = row["samples_per_s"] / row["torch_per_s"]
+    yield row
+
+
+def _torch_per_s(config: Config, pyramid: Pyramid, repeats: int) -> float:
+    import torch
+
+    from launch.benchmarks import torch_peer
+
+    torch.manual_seed(0)
+    generators = [
+        torch_peer.Generator(config.width(n), config.num_layers, 3)
+        for n in range(pyramid.num_scales)
+    ]
+    chain = torch_peer.Chain(generators, [0.1] * pyramid.num_scales, pyramid)
+    seconds = []
+    for _ in range(repeats + 1):  # the first warms up
+        start = time.perf_counter()
+        for _ in range(COUNT):
+            noises = [torch.randn(1, 3 if n else 1, *size) for n, size in enumerate(pyramid.sizes)]
+            chain.draw(config, noises)
+        seconds.append(time.perf_counter() - start)
+    return COUNT / statistics.median(seconds[1:])

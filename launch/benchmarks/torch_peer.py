@@ -169,7 +169,7 @@ class Chain:
 
     @torch.no_grad()
     def draw(self, config: Config, noises: list[Tensor]) -> Tensor:
-        """A random image at the size of the scale in training.
+        """A random image at the size of the scale in training, or of the last where all are frozen.
 
         Args:
           config: of the member.
@@ -182,7 +182,9 @@ class Chain:
         for n, generator in enumerate(self.generators):
             padded = pad(prev, config.padding)
             noisy = self.noise_amps[n] * pad(noises[n], config.padding) + padded
-            prev = enlarge(generator(noisy, padded), self.pyramid, n + 1)
+            prev = generator(noisy, padded)
+            if n + 1 < len(self.pyramid.sizes):
+                prev = enlarge(prev, self.pyramid, n + 1)
         return prev
 
 

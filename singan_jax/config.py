@@ -38,6 +38,8 @@ class Config:
       uint8_resize: round images to 8 bits before each resize, as the official code does.
       redraw_z_rec: draw the reconstruction noise anew at each iteration, as the official code
         does; the paper (section 2.3) keeps one map.
+      compute_dtype: float32, or bfloat16 for the convolutions; weights, norms, losses, penalty and
+        optimisers stay float32.
       divergence_limit: a member whose critic or reconstruction loss exceeds this in absolute
         value is frozen; healthy values stay below about 100.
       seed: seed of everything random.
@@ -63,6 +65,7 @@ class Config:
     noise_amp: float = 0.1
     uint8_resize: bool = False
     redraw_z_rec: bool = False
+    compute_dtype: str = "float32"
     divergence_limit: float = 1e5
     seed: int = 0
 
@@ -105,6 +108,7 @@ def validate(config: Config) -> Config:
         "lambda_gp": config.lambda_gp >= 0,
         "alpha_rec": config.alpha_rec >= 0,
         "noise_amp": config.noise_amp >= 0,
+        "compute_dtype": config.compute_dtype in ("float32", "bfloat16"),
         "divergence_limit": config.divergence_limit > 0,
         "seed": 0 <= config.seed < 2**32,
     }

@@ -45,7 +45,7 @@ def noisy_input(prev: jax.Array, noise: jax.Array, noise_amp: jax.Array) -> jax.
 
 def generator_at(config: Config, scale: int) -> Generator:
     """The generator module of a scale."""
-    return Generator(config.width(scale), config.num_layers)
+    return Generator(config.width(scale), config.num_layers, config.compute_dtype)
 
 
 def fit(images: jax.Array, size: tuple[int, int]) -> jax.Array:

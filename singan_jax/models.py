@@ -62,6 +62,11 @@ class ImageNorm(nn.Module):
         return centred * (scale * jax.lax.rsqrt(batch_var + _EPSILON)) + bias
 
 
+def _convolve(x: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
+    """Convolves in another type; what goes in and comes out is float32."""
+    return convolve(x.astype(dtype), kernel.astype(dtype)).astype(jnp.float32)
+
+
 class ConvBlock(nn.Module):
     """3x3 convolution, norm, LeakyReLU(0.2).
 
@@ -69,13 +74,14 @@ class ConvBlock(nn.Module):
     """
 
     width: int
+    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) to (N, H - 2, W - 2, width)."""
         shape = (3, 3, x.shape[-1], self.width)
         kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
-        x = ImageNorm(name="norm")(convolve(x, kernel), train=train)
+        x = ImageNorm(name="norm")(_convolve(x, kernel, self.dtype), train=train)
         return jnp.where(x > 0, x, _SLOPE * x)
 
 
@@ -85,19 +91,20 @@ class Stack(nn.Module):
     width: int
     features: int
     num_layers: int
+    dtype: str
     train_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) to (N, H - 2 num_layers, W - 2 num_layers, features)."""
         for n in range(self.num_layers - 1):
-            x = ConvBlock(self.width, name=f"block{n}")(x, train=train)
+            x = ConvBlock(self.width, self.dtype, name=f"block{n}")(x, train=train)
         shape = (3, 3, self.width, self.features)
         kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
         bias = self.param("bias", _pytorch_bias(9 * self.width), (self.features,), jnp.float32)
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
-        return convolve(x, kernel) + bias
+        return _convolve(x, kernel, self.dtype) + bias
 
 
 class Generator(nn.Module):
@@ -105,6 +112,7 @@ class Generator(nn.Module):
 
     width: int
     num_layers: int
+    dtype: str = "float32"  # of the convolutions
 
     @nn.compact
     def __call__(self, noisy: jax.Array, prev: jax.Array, *, train: bool) -> jax.Array:
@@ -118,7 +126,7 @@ class Generator(nn.Module):
         Returns:
           (N, H, W, C); within [-2, 2], for `prev` in [-1, 1].
         """
-        stack = Stack(self.width, prev.shape[-1], self.num_layers, name="stack")
+        stack = Stack(self.width, prev.shape[-1], self.num_layers, self.dtype, name="stack")
         crop = self.num_layers
         centre = prev[:, crop : prev.shape[1] - crop, crop : prev.shape[2] - crop]
         return jnp.tanh(stack(noisy, train=train)) + centre
@@ -129,13 +137,14 @@ class Discriminator(nn.Module):
 
     width: int
     num_layers: int
+    dtype: str = "float32"  # of the convolutions
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = True) -> jax.Array:
         """(N, H, W, C) to a map of scores, (N, H - 2 num_layers, W - 2 num_layers, 1)."""
         # The critic's loss is a difference of scores, so the last bias has no gradient. Left to
         # rounding errors, Adam would walk it by the learning rate at each step.
-        stack = Stack(self.width, 1, self.num_layers, train_bias=False, name="stack")
+        stack = Stack(self.width, 1, self.num_layers, self.dtype, train_bias=False, name="stack")
         return stack(images, train=train)
 
 

@@ -89,7 +89,7 @@ def modules(config: Config, scale: int) -> tuple[generate.Generator, Discriminat
     """Generator and discriminator of a scale."""
     return (
         generate.generator_at(config, scale),
-        Discriminator(config.width(scale), config.num_layers),
+        Discriminator(config.width(scale), config.num_layers, config.compute_dtype),
     )
 
 

@@ -161,7 +161,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     """Makes sure that one process at a time writes to the folder, which is made if need be.
 
     Raises:
-      WorkdirError: it cannot be made or written to, or another process is training in it.
+      WorkdirError: it cannot be made or written to, or another process works in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -182,7 +182,7 @@ def test_what_cannot_be_merged_is_refused(folder, tmp_path):
 
 
 def test_shard_that_trains_is_not_merged(folder):
-    with workdir.locked(folder / "shards/1-of-2"), pytest.raises(WorkdirError, match="is working in it"):
+    with workdir.locked(folder / "shards/1-of-2"), pytest.raises(WorkdirError, match="is working"):
         shards.merge(folder)
 
 

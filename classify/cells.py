@@ -124,3 +124,8 @@ def ensemble_members(regime: str) -> tuple[str, ...]:
     """
     kind, _, members = regime.partition(":")
     return tuple(members.split("+")) if kind == "ensemble" else ()
+
+
+def control_of(regime: str) -> str:
+    """The control of `singan-k`: `oversample-k`, copies of the same source images."""
+    return regime.replace("singan-", "oversample-")

@@ -66,8 +66,8 @@ def table(plan: Plan, backbone: Backbone, train_generators: bool) -> pd.DataFram
 
 def _iteration_cost(plan: Plan) -> float:
     """Of one iteration at every scale of one generator, in units of `relative_cost`."""
-    height, width, _ = plan.sources()[0].shape
-    scales = pyramid.plan((height, width), plan.singan)
+    size = plan.config.patch_size
+    scales = pyramid.plan((size, size), plan.singan)
     return sum(relative_cost(plan.singan, scales, n) for n in range(scales.num_scales))
 
 

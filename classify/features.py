@@ -7,23 +7,19 @@ each whole, so that an interruption loses the one being computed.
 """
 
 import hashlib
-import os
 import pathlib
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
+from classify import arrays
 from classify.backbone import Backbone
 from classify.cells import StudyError
 from data_pipeline.metadata import pixels_digest
 from singan_jax import sharding
 
 BLOCK = 16  # patches that a device works on at a time
-
-# What NumPy and zipfile raise on a file with wrong bytes; the last, on flags they do not know.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)
 _Patches = dict[str, tuple[np.ndarray, str]]  # by hash of the pixels: pixels and name
 
 
@@ -108,23 +104,16 @@ class FeatureCache:
     def _write(self, part: dict[str, np.ndarray]) -> None:
         """Keeps a part; its name comes from its patches, so that processes do not collide."""
         name = hashlib.sha256("".join(sorted(part)).encode()).hexdigest()[:16]
-        temporary = self._folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, keys=np.array(list(part)), features=np.stack(list(part.values())))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / f"{name}.npz")
-        finally:
-            temporary.unlink(missing_ok=True)
+        content = {"keys": np.array(list(part)), "features": np.stack(list(part.values()))}
+        arrays.write(self._folder / f"{name}.npz", content)
 
     def _read(self, path: pathlib.Path) -> dict[str, np.ndarray]:
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                keys, features = archive["keys"], archive["features"]
+            content = arrays.read(path)
+            keys, features = content["keys"], content["features"]
             if features.shape != (len(keys), self._backbone.num_features):
                 raise ValueError(f"features of shape {features.shape} for {len(keys)} patches")
-        except _DAMAGE as error:
+        except arrays.DAMAGE as error:
             raise StudyError(
                 f"{path}: damaged ({error}); delete it, its features will be computed again"
             ) from error

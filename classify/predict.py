@@ -1,23 +1,20 @@
 """Trains the classifiers of a plan; what each says of the test patches is kept, a file a cell."""
 
 import dataclasses
-import os
 import pathlib
-import zipfile
 from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
 import tqdm
 
-from classify import cells, crops, finetune, heads, protocol, regimes
+from classify import arrays, cells, crops, finetune, heads, protocol, regimes
 from classify.backbone import Backbone
 from classify.cells import Cell, Prediction, StudyError, Variant
 from classify.features import FeatureCache
 from classify.finetune import Trainable, TrainedNetwork
 from classify.heads import TrainedHead
 from classify.plan import Plan
-from classify.regimes import FILLED
 from classify.synthetic import Samples
 from classify.training import TrainSet, TrainSettings
 
@@ -47,8 +44,8 @@ def make_pool(plan: Plan, samples: Samples) -> Pool:
     cropped = [
         crops.random_resized_crop(plan.pixels[row], plan.records[row].pixels_sha256) for row in test
     ]
-    filled = cells.CLASSES[plan.config.task][-1] if plan.config.task == "binary" else FILLED
-    label = cells.CLASSES[plan.config.task].index(filled)
+    task = plan.config.task
+    label = cells.CLASSES[task].index(cells.TARGETS[task])  # samples are of malignant lesions
     return Pool(
         pixels=(*plan.pixels, *samples.values(), *cropped),
         names=(
@@ -160,34 +157,25 @@ def _slug(cell: Cell) -> str:
 
 
 def _save(path: pathlib.Path, prediction: Prediction) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                rows=prediction.rows,
-                curves=prediction.curves,
-                best_epoch=prediction.best_epoch,
-                **prediction.probabilities,
-            )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = {
+        "rows": prediction.rows,
+        "curves": prediction.curves,
+        "best_epoch": np.array(prediction.best_epoch),
+    }
+    arrays.write(path, content | {str(k): v for k, v in prediction.probabilities.items()})
 
 
 def _load(path: pathlib.Path, cell: Cell, plan: Plan) -> Prediction:
     """Reads a prediction, whose rows become places among the test rows of the plan."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            content = dict(arrays)
+        content = arrays.read(path)
         probabilities: dict[Variant, np.ndarray] = {
             "plain": content["plain"],
             "cropped": content["cropped"],
         }
         rows = np.asarray(np.searchsorted(plan.test_rows, content["rows"]))
         return Prediction(cell, rows, probabilities, content["curves"], int(content["best_epoch"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except arrays.DAMAGE as error:
         raise StudyError(
             f"{path}: is damaged ({error}); delete it and run the same command again"
         ) from error

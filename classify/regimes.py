@@ -123,7 +123,7 @@ def training_set(
     possible = [p for p in by_class[FILLED] if usable is None or records[p].patch_id in usable]
     chosen = _choose(cell, regime, [records[place] for place in possible], seed)
     by_id = {records[place].patch_id: place for place in possible}
-    shares = [(source, k) for k in range(lacking) for source in chosen][:lacking]
+    shares = [(chosen[n % len(chosen)], n // len(chosen)) for n in range(lacking)]
     sources = tuple(record.patch_id for record in chosen)
     if regime.kind == "oversample":
         copies = [by_id[record.patch_id] for record, _ in shares]

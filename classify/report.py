@@ -10,7 +10,7 @@ import pandas as pd
 
 from classify import gallery, regimes, report_plots, report_tables, statistics, verdict
 from classify import report_style as style
-from classify.cells import Results, ensemble_members
+from classify.cells import Results, control_of, ensemble_members
 from classify.gallery import GalleryRow
 from classify.report_plots import Curve
 from classify.report_style import Section
@@ -71,7 +71,7 @@ class ReportData:
         """Regimes of plots with few lines, and kinds: baseline, the verdict's, its control."""
         names = [self.results.baseline]
         if (row := self.telling) is not None:
-            control = row["regime"].replace("singan", "oversample")
+            control = control_of(row["regime"])
             names += [name for name in (row["regime"], control) if name in self.results.regimes]
         return {name: kind_of(self.results, name) for name in dict.fromkeys(names)}
 

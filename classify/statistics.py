@@ -19,7 +19,7 @@ import tqdm
 
 from classify import bootstrap as boot
 from classify import metrics
-from classify.cells import TARGETS, Results, Variant
+from classify.cells import TARGETS, Results, Variant, control_of
 from classify.replicates import replicates
 
 Place = tuple[str, str, str]  # regime, train zoom, test zoom
@@ -254,7 +254,7 @@ def _pairs(results: Results) -> list[tuple[str, str]]:
     """Regimes and what each is compared with."""
     pairs = [(name, results.baseline) for name in results.regimes if name != results.baseline]
     for name in results.regimes:
-        control = name.replace("singan-", "oversample-")
+        control = control_of(name)
         if name.startswith("singan-") and control in results.regimes:
             pairs.append((name, control))
     return list(dict.fromkeys(pairs))

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from classify.cells import TARGET_WORDS, Results
+from classify.cells import TARGET_WORDS, Results, control_of
 
 
 def verdict(summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results) -> tuple[str, str]:
@@ -28,7 +28,7 @@ def verdict(summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results) 
             "Nothing is claimed, as there is no interval.",
         )
     singan = _of_singan(comparisons)
-    controls = singan[singan["baseline"] == best["regime"].replace("singan-", "oversample-")]
+    controls = singan[singan["baseline"] == control_of(best["regime"])]
     for column in ("regime", "train_zoom", "test_zoom"):
         controls = controls[controls[column] == best[column]]
         summary = summary[summary[column] == best[column]]
@@ -85,7 +85,7 @@ def _against_baseline(best: pd.Series, against: pd.DataFrame, with_target: int, 
 
 
 def _against_control(best: pd.Series, controls: pd.DataFrame) -> str:
-    control = best["regime"].replace("singan-", "oversample-")
+    control = control_of(best["regime"])
     if controls.empty:
         return (
             f"Whether that is due to SinGAN or to repeating a few patches is not known, as there is"

@@ -5,8 +5,6 @@ peer: the forward passes alone, PyTorch eager, in one process with all threads a
 core side by side; batches of the same size, random weights.
 """
 
-import concurrent.futures
-import multiprocessing
 import os
 import pathlib
 import tempfile
@@ -18,7 +16,7 @@ import numpy as np
 from classify.backbone import RANDOM, load_backbone
 from classify.features import BLOCK, FeatureCache
 from classify.resnet import RESNETS
-from launch.benchmarks.timing import measure
+from launch.benchmarks.timing import in_processes, measure
 from singan_jax import sharding
 
 SIDE = 224
@@ -53,11 +51,7 @@ def _ours(name: str, repeats: int) -> float:
 
 def _torch(name: str, repeats: int, *, processes: int) -> float:
     """Features a second of all processes together."""
-    threads = 1 if processes > 1 else os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [pool.submit(_torch_rate, name, repeats, threads) for _ in range(processes)]
-        return sum(job.result() for job in jobs)
+    return sum(in_processes(_torch_rate, processes, name, repeats))
 
 
 def _torch_rate(name: str, repeats: int, threads: int) -> float:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import singan_jax
+from launch.benchmarks.timing import in_processes
 from singan_jax import sharding
 from singan_jax.config import Config
 from singan_jax.generate import FrozenScale
@@ -27,7 +28,7 @@ from singan_jax.programs import Bucket, inherits
 
 # (side in pixels, members, iterations a run)
 SIZES = ((64, 8, 2), (128, 2, 1))
-FLAT = (1, 4, 16, 64)  # members a device, at one small scale
+FLAT = (1, 4, 16, 64)  # members a device, of two scales of 32 pixels
 FLAT_CONFIG = Config(min_size=32, max_size=32, base_channels=32, max_channels=32)
 STEPS = Config().steps_per_scale
 
@@ -47,7 +48,7 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     for per_device in FLAT:
         members = per_device * jax.device_count()
         ours = scales_ms(FLAT_CONFIG, 32, members, max(1, 16 // per_device), repeats)
-        yield _row("32x32, 1 scale", members, jax.device_count(), ours)
+        yield _row("32x32, 2 scales", members, jax.device_count(), ours)
     if jax.default_backend() == "cpu":
         yield from _devices(repeats)
 
@@ -104,7 +105,7 @@ def _devices(repeats: int) -> Iterator[dict[str, Any]]:
     for devices in (1, 2):
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             ours = pool.submit(_on_devices, devices, repeats).result()
-        yield _row("32x32, 1 scale", 8, devices, ours)
+        yield _row("32x32, 2 scales", 8, devices, ours)
 
 
 def _on_devices(devices: int, repeats: int) -> list[float]:
@@ -129,14 +130,7 @@ def _torch(
     config: Config, side: int, iterations: int, repeats: int, *, processes: int
 ) -> list[float]:
     """Milliseconds a member at each scale, of processes that train one each."""
-    threads = 1 if processes > 1 else os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [
-            pool.submit(_torch_scales, config, side, iterations, repeats, threads)
-            for _ in range(processes)
-        ]
-        by_process = [job.result() for job in jobs]
+    by_process = in_processes(_torch_scales, processes, config, side, iterations, repeats)
     return [1e3 * statistics.mean(times) / processes for times in zip(*by_process, strict=True)]
 
 

@@ -4,9 +4,7 @@ Ours: as many members as devices, by the same program that trains fleets, withou
 The peer: `torch_peer`, in one process with all threads, and in one process a core side by side.
 """
 
-import concurrent.futures
 import functools
-import multiprocessing
 import os
 import statistics
 import time
@@ -17,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch.benchmarks.timing import measure
+from launch.benchmarks.timing import in_processes, measure
 from singan_jax import sharding, train_scale
 from singan_jax.config import Config
 from singan_jax.pyramid import Pyramid
@@ -64,15 +62,8 @@ def _ours(side: int, width: int, iterations: int, repeats: int) -> tuple[float, 
 
 def _torch(side: int, width: int, iterations: int, repeats: int, *, processes: int) -> float:
     """Milliseconds a member of processes that train one each; one process takes all threads."""
-    threads = 1 if processes > 1 else os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [
-            pool.submit(_torch_seconds, side, width, iterations, repeats, threads)
-            for _ in range(processes)
-        ]
-        seconds = statistics.mean(job.result() for job in jobs)
-    return 1e3 * seconds / processes
+    seconds = in_processes(_torch_seconds, processes, side, width, iterations, repeats)
+    return 1e3 * statistics.mean(seconds) / processes
 
 
 def _torch_seconds(side: int, width: int, iterations: int, repeats: int, threads: int) -> float:

@@ -18,6 +18,7 @@ from flax import traverse_util
 
 from classify.cells import StudyError
 from classify.resnet import RESNETS
+from singan_jax import torch_files
 
 # What a file may hold and a backbone has no use for.
 _IGNORED = re.compile(r"fc\.(weight|bias)|.*\.num_batches_tracked")
@@ -49,24 +50,24 @@ def load(path: pathlib.Path, name: str) -> dict[str, Any]:
       Its variables, NumPy arrays of float32. The last layer (`fc`) is left out.
 
     Raises:
-      StudyError: the file is missing, damaged or no state dict, lacks an entry, has an unknown one,
-        one of another shape, or one that is not finite; or torch is needed and not installed.
+      StudyError: the file is missing, lacks an entry, has an unknown one, one of another shape, or
+        one that is not finite.
+      InputError: it is damaged or no state dict, or torch is needed and not installed.
     """
     state = {key.removeprefix("module."): value for key, value in _read(path).items()}
     state = {key: value for key, value in state.items() if not _IGNORED.fullmatch(key)}
-    shapes = {key: value.shape for key, value in state.items()}
-    if fault := _misfit(shapes, name):
-        others = [other for other in RESNETS if other != name and not _misfit(shapes, other)]
+    if fault := _misfit(state, name):
+        others = [other for other in RESNETS if other != name and not _misfit(state, other)]
         help_ = (
             f"it looks like {others[0]}: choose --backbone={others[0]}"
             if others
             else ("name a file of torchvision's weights of that architecture")
         )
         raise StudyError(f"{path}: does not fit {name}: {fault}; {help_}")
-    for key, value in state.items():
-        if not np.isfinite(value).all():
-            raise StudyError(f"{path}: {key} has values that are not finite; get the file again")
-    flat = {place: _from_torch(state[key]) for place, (key, _) in _entries(name).items()}
+    flat = {
+        place: torch_files.kernel(state[key]) if place[-1] == "kernel" else state[key]
+        for place, (key, _) in _entries(name).items()
+    }
     return traverse_util.unflatten_dict(flat)
 
 
@@ -86,22 +87,9 @@ def _entries(name: str) -> dict[tuple[str, ...], tuple[str, tuple[int, ...]]]:
     return entries
 
 
-def _from_torch(value: np.ndarray) -> np.ndarray:
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value  # OIHW to HWIO
-
-
-def _misfit(shapes: dict[str, tuple[int, ...]], name: str) -> str:
-    """What keeps a state dict of these shapes from being a backbone's; empty if it fits."""
-    expected = dict(_entries(name).values())
-    faults = [f"{key} is missing" for key in expected if key not in shapes]
-    faults += [f"{key} is unknown" for key in shapes if key not in expected]
-    faults += [
-        f"{key} has shape {tuple(shapes[key])} instead of {shape}"
-        for key, shape in expected.items()
-        if key in shapes and tuple(shapes[key]) != shape
-    ]
-    more = f" (and {len(faults) - 1} more such faults)" if len(faults) > 1 else ""
-    return faults[0] + more if faults else ""
+def _misfit(state: dict[str, np.ndarray], name: str) -> str:
+    """What keeps a state dict from being a backbone's; empty if it fits."""
+    return torch_files.misfit(state, dict(_entries(name).values()))
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -115,30 +103,5 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise StudyError(f"{path}: damaged ({error}); get the file again") from error
         return {key: value.astype(np.float32) for key, value in state.items()}
     if path.suffix in (".pth", ".pt"):
-        return _read_torch(path)
+        return torch_files.state_dict(path)
     raise StudyError(f"{path}: weights are read from .pth and .safetensors files only")
-
-
-def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise StudyError(
-            f"{path}: reading it needs PyTorch; pip install 'singan-jax[torch]', or name a "
-            ".safetensors file"
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged or malicious pickle makes torch raise is any error
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise StudyError(
-            f"{path}: damaged, or holds more than weights ({reason}); get the file again"
-        ) from error
-    tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
-    if not state or not tensors:
-        held = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
-        raise StudyError(
-            f"{path}: not a state dict (it holds {held or 'nothing'}); save what the model's "
-            "state_dict() gives"
-        )
-    return {str(key): value.float().numpy() for key, value in state.items()}

@@ -26,7 +26,7 @@ MAX_FUNCTION_LINES = 60  # about 50 is the aim
 # What each package must not import, by top-level name.
 FORBIDDEN = {
     "singan_jax": {
-        *("tensorflow_datasets", "pandas", "torch"),
+        *("tensorflow_datasets", "pandas"),
         *("classify", "data_pipeline", "launch"),
     },
     "data_pipeline": {
@@ -179,7 +179,6 @@ def test_code_keeps_the_rules():
         ("classify/x.py", "import torch", "torch is imported at module level"),
         ("launch/x.py", "try:\n  import torch.nn\nexcept ImportError: pass", "at module level"),
         ("launch/x.py", "class A:\n  from torch import nn", "at module level"),
-        ("singan_jax/x.py", "def f():\n  import torch", "singan_jax imports torch"),
         ("data_pipeline/x.py", "def f():\n  import torch", "data_pipeline imports torch"),
         ("launch/x.py", "def f():\n  import orbax.checkpoint", "only singan_jax/checkpoint.py"),
         ("singan_jax/x.py", "from jax.sharding import Mesh", "jax.sharding.Mesh belongs"),
@@ -207,6 +206,7 @@ def test_a_planted_violation_is_found(path, source, fault):
         ("singan_jax/sharding.py", "import jax\nfrom jax.sharding import Mesh\njax.shard_map(f)"),
         ("singan_jax/x.py", "import jax\nimport PIL.Image\nimport skimage"),
         ("classify/x.py", "def f():\n  import torch"),
+        ("singan_jax/x.py", "def f():\n  import torch"),
         ("singan_jax/x.py", "from singan_jax import launch_rate\nfrom . import images"),
         ("launch/benchmark.py", "import torch"),
         ("launch/x.py", "import sklearn, absl.flags, data_pipeline, singan_jax, classify"),

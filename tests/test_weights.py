@@ -12,6 +12,7 @@ from classify import weights
 from classify.backbone import load_backbone
 from classify.cells import StudyError
 from classify.resnet import RESNETS
+from singan_jax import InputError
 
 
 def state_of(name, classes=7):
@@ -138,7 +139,7 @@ def test_damaged_or_strange_files(resnet18, tmp_path):
 def test_pth_without_torch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "weights.pth").write_bytes(b"")
-    with pytest.raises(StudyError, match=r"pip install 'singan-jax\[torch\]', or name a \.safe"):
+    with pytest.raises(InputError, match=r"pip install 'singan-jax\[torch\]'"):
         weights.load(tmp_path / "weights.pth", "resnet18")
 
 
@@ -161,7 +162,7 @@ def test_pth(resnet18, tmp_path):
 
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(StudyError, match=r"weights\.pth: damaged") as caught:
+    with pytest.raises(InputError, match=r"weights\.pth: damaged") as caught:
         weights.load(path, "resnet18")
     assert "\n" not in str(caught.value)
 
@@ -173,7 +174,7 @@ def test_code_in_a_pth_is_not_run(legacy, tmp_path):
     path = tmp_path / "weights.pth"
     attack = {"conv1.weight": Creates(tmp_path / "created")}
     torch.save(attack, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(StudyError, match=r"weights\.pth: damaged, or holds more than weights") as e:
+    with pytest.raises(InputError, match=r"weights\.pth: damaged, or holds more than weights") as e:
         weights.load(path, "resnet18")
     assert "\n" not in str(e.value)
     assert not (tmp_path / "created").exists()
@@ -187,7 +188,7 @@ def test_code_in_a_pth_is_not_run(legacy, tmp_path):
 def test_a_pth_without_state_dict(held, named, tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(held, tmp_path / "weights.pth")
-    with pytest.raises(StudyError, match=rf"not a state dict \(it holds {named}\)"):
+    with pytest.raises(InputError, match=rf"not a state dict \(it holds {named}\)"):
         weights.load(tmp_path / "weights.pth", "resnet18")
 
 

@@ -1,0 +1,43 @@
+r"""Makes models trained by the official PyTorch SinGAN members of a fleet.
+
+    python -m launch.import_official --workdir=fleet \
+        --run='TrainedModels/balloons/scale_factor=0.750000,alpha=10'
+
+Each --run is a folder with reals.pth, Zs.pth, NoiseAmp.pth and, in a folder per scale, netG.pth and
+netD.pth, of a training that went through all scales. No code in these files is run; Gs.pth beside
+them is not read. Reading them takes PyTorch: pip install 'singan-jax[torch]'.
+
+The work folder then holds a fleet that is trained, of one member per run, named for its image, and
+in images/ the images as the runs saw them at their finest scale. Draw from it with
+`python -m launch.sample_fleet`. Models of other settings (scale_factor, alpha, coarsest size,
+channels, layers) go into other work folders.
+
+How long: a few seconds per run. Samples equal those of PyTorch with the same noise to 1e-6.
+"""
+
+import pathlib
+
+from absl import flags
+
+import singan_jax
+from launch import cli
+from singan_jax import official_fleet, shards
+
+RUN = flags.DEFINE_multi_string(
+    "run", None, "folder of an official model; may be repeated", required=True
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
+
+
+def main() -> None:
+    """Reads the runs and writes the fleet."""
+    singan_jax.configure_jax()
+    shards.refuse_unmerged(pathlib.Path(WORKDIR.value))
+    members = official_fleet.import_runs(RUN.value, WORKDIR.value)
+    for member in members:
+        height, width, _ = member.shape
+        print(f"{WORKDIR.value}: {member.name}, {width}x{height} pixels")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -2,6 +2,7 @@
 
     patches/<image_id>/         put in place when all of it is there
       <patch_id>.png            8-bit grayscale
+      <patch_id>_mask.png       255 where the lesion is, else 0; of patches of lesions
       mammogram.json            records and skips, and the hash of the files they come from
 
 A patch's id is `<image_id>_lesion_<lesion_id>_z<zoom>` or `<image_id>_healthy_<number>`.
@@ -20,12 +21,18 @@ import PIL.Image
 
 from data_pipeline import mammogram_files, metadata, outlines
 from data_pipeline.metadata import PatchRecord
-from data_pipeline.patches import Patch, PatchSettings, healthy_patches, lesion_patches
+from data_pipeline.patches import (
+    Patch,
+    PatchSettings,
+    healthy_patches,
+    lesion_patches,
+    mask_patch,
+)
 from data_pipeline.records import Box, DataError, Lesion, Mammogram, Skip
 
 PATCHES = "patches"
 _CONTENT = "mammogram.json"
-_Located = Sequence[tuple[Lesion, Box]]
+_Located = Sequence[tuple[Lesion, Box, np.ndarray]]  # with the mask within the box, bool
 
 
 class Job(NamedTuple):
@@ -131,15 +138,17 @@ def _files_digest(mammogram: Mammogram) -> str:
 
 
 def _locate(mammogram: Mammogram, shape: tuple[int, int]) -> tuple[_Located, list[Skip]]:
-    """Lesions with their bounding boxes, and those that have none."""
+    """Lesions with their bounding boxes and masks, and those that have none."""
     located, skips = [], []
     for lesion in mammogram.lesions:
         try:
-            box = outlines.bounding_box(outlines.lesion_mask(lesion, shape))
+            mask = outlines.lesion_mask(lesion, shape)
+            box = outlines.bounding_box(mask)
         except DataError as error:
             skips.append(_skip(mammogram, f"lesion {lesion.lesion_id}", error))
         else:
-            located.append((lesion, box))
+            within = mask[box.top : box.bottom, box.left : box.right].copy()
+            located.append((lesion, box, within))
     return located, skips
 
 
@@ -165,11 +174,13 @@ def _write_all(
     folder: pathlib.Path,
 ) -> Iterator[PatchRecord]:
     """Writes the patches one by one, and yields their records."""
-    boxes = [box for _, box in located]
+    boxes = [box for _, box, _ in located]
     for patch in lesion_patches(image, boxes, settings):
         assert patch.lesion is not None
-        lesion, _ = located[patch.lesion]
+        lesion, box, outline = located[patch.lesion]
         name = f"lesion_{lesion.lesion_id}_z{patch.zoom_group}"
+        mask = PIL.Image.fromarray(mask_patch(outline, box, patch))
+        mask.save(folder / f"{mammogram.image_id}_{name}_mask.png")
         yield _write(mammogram, lesion, patch, name, folder)
     if mammogram.may_give_healthy and len(located) == len(mammogram.lesions):
         windows = healthy_patches(image, boxes, mammogram.format, settings)

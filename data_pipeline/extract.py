@@ -36,7 +36,7 @@ from data_pipeline.patches import PatchSettings
 from data_pipeline.records import DataError, Mammogram, Reading, Skip
 
 SKIPPED = "skipped.jsonl"
-FORMAT = 1
+FORMAT = 2
 _PLAN = "extraction.json"
 
 

@@ -178,6 +178,25 @@ def _window_sums(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndar
     return sums[starts + length] - sums[starts]
 
 
+def mask_patch(outline: np.ndarray, lesion_box: Box, patch: Patch) -> np.ndarray:
+    """The mask that goes with a lesion's patch.
+
+    Args:
+      outline: bool, the lesion's mask within its box.
+      lesion_box: bounding box of the lesion, within the patch's.
+      patch: of that lesion.
+
+    Returns:
+      uint8 of the shape of the patch's pixels, 255 where half a pixel or more is lesion, else 0.
+    """
+    box = patch.box
+    mask = np.zeros((box.height, box.width), np.uint8)
+    top, left = lesion_box.top - box.top, lesion_box.left - box.left
+    mask[top : top + lesion_box.height, left : left + lesion_box.width][outline] = 255
+    fitted = resize(mask, *patch.pixels.shape)
+    return np.where(fitted >= 128, 255, 0).astype(np.uint8)
+
+
 def _cut(image: np.ndarray, box: Box, size: int | None) -> np.ndarray:
     pixels = image[box.top : box.bottom, box.left : box.right]
     if size is None:

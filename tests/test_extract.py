@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 import tifffile
 
@@ -104,6 +105,7 @@ def test_what_is_written(reading, tmp_path):
     ids = [f"{image}_{name}" for image, listed in names.items() for name in listed]
     assert [record.patch_id for record in result.records] == ids
     files = {f"patches/{patch_id[0]}/{patch_id}.png" for patch_id in ids}
+    files |= {f"patches/{i[0]}/{i}_mask.png" for i in ids if "lesion" in i}
     others = {f"patches/{image}/mammogram.json" for image in names}
     others |= {"metadata.jsonl", "skipped.jsonl", "extraction.json", ".lock"}
     others |= {"lesions.csv", "healthy_patches.csv", "mammograms.csv"}
@@ -120,6 +122,27 @@ def test_patches_show_what_their_records_say(reading, tmp_path):
         left, top, right, bottom = record.box
         np.testing.assert_array_equal(pixels, image[top:bottom, left:right])
         assert record.pixels_sha256 == metadata.pixels_digest(pixels)
+
+
+@pytest.mark.parametrize("size", [None, 21])
+def test_masks_show_where_the_lesion_is(root, tmp_path, size):
+    """Against the polygon drawn at the patch's own resolution, by Pillow."""
+    outline = ((20, 8), (33, 14), (30, 30), (17, 26))
+    image = mammogram(root, "a", 0, lesions=(Lesion("7", "Malign", outline),))
+    settings = dataclasses.replace(SETTINGS, size=size)
+    result = run(Reading((image,), ()), tmp_path / "out", settings)
+    for record in (record for record in result.records if record.zoom_group):
+        path = tmp_path / "out" / record.file_name
+        mask = np.array(PIL.Image.open(path.with_name(f"{path.stem}_mask.png")))
+        assert mask.shape == np.array(PIL.Image.open(path)).shape
+        assert set(np.unique(mask)) == {0, 255}
+        height, width = mask.shape
+        sides = np.array([width / record.box.width, height / record.box.height])
+        corners = (np.array(outline) + 0.5 - record.box[:2]) * sides - 0.5
+        drawn = PIL.Image.new("1", (width, height))
+        PIL.ImageDraw.Draw(drawn).polygon([tuple(corner) for corner in corners], fill=1)
+        assert np.mean((mask > 0) != np.array(drawn)) < (0.08 if size else 0.05)
+        assert 0.1 < np.mean(mask > 0) < 0.8
 
 
 def test_records_carry_what_is_known_of_the_mammogram(reading, tmp_path):
@@ -167,11 +190,11 @@ def test_workers_change_nothing(reading, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
-@pytest.mark.parametrize("patches_written", [0, 1, 3, 8, 20])
-def test_an_interrupted_run_goes_on(reading, tmp_path, monkeypatch, stop, patches_written):
+@pytest.mark.parametrize("files_written", [0, 1, 3, 10, 22])
+def test_an_interrupted_run_goes_on(reading, tmp_path, monkeypatch, stop, files_written):
     run(reading, tmp_path / "whole")
     out = tmp_path / "out"
-    left = patches_written
+    left = files_written
     save = PIL.Image.Image.save
 
     def save_some(self, path, **options):
@@ -188,7 +211,7 @@ def test_an_interrupted_run_goes_on(reading, tmp_path, monkeypatch, stop, patche
             run(reading, out)
     assert not (out / "metadata.jsonl").exists()
     result = run(reading, out)
-    assert result.reused == {0: 0, 1: 0, 3: 0, 8: 1, 20: 2}[patches_written]
+    assert result.reused == {0: 0, 1: 0, 3: 0, 10: 1, 22: 2}[files_written]
     assert tree(out) == tree(tmp_path / "whole")
     assert run(reading, out).reused == 4
     assert tree(out) == tree(tmp_path / "whole")
@@ -311,10 +334,10 @@ def test_a_folder_of_something_else_is_refused(reading, tmp_path):
     message = refusal(reading, tmp_path)
     assert message.startswith(f"{tmp_path}: has patches but no extraction.json")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "extraction.json").write_text('{"format": 1, "sett')
+    (tmp_path / "out" / "extraction.json").write_text('{"format": 2, "sett')
     assert "extraction.json: is damaged" in refusal(reading, tmp_path / "out")
-    (tmp_path / "out" / "extraction.json").write_text('{"format": 2}')
-    assert "extraction.json: format 2, not 1" in refusal(reading, tmp_path / "out")
+    (tmp_path / "out" / "extraction.json").write_text('{"format": 1}')
+    assert "extraction.json: format 1, not 2" in refusal(reading, tmp_path / "out")
 
 
 def test_a_damaged_unit_is_named(reading, tmp_path):

@@ -6,6 +6,9 @@ r"""Trains one SinGAN for each image, all of them side by side; the same command
         --config.steps_per_scale=500
     python -m launch.train_fleet --data_dir=data --workdir=fleet \
         --images='bcdr_patches/g1:train[classification=Malign,Format=Film]'
+    python -m launch.train_fleet --together=breasts/ --workdir=fleet
+    python -m launch.train_fleet --images=lesions/ --masks=outlines/ --workdir=fleet
+    python -m launch.train_fleet --images=a.png --workdir=fleet --sweep=alpha_rec=5,10,50
 
 Reads PNG, JPEG, TIFF, PGM, PPM and BMP, gray or RGB, 8 or 16 bits. The work folder then holds
 pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorboard/ and the
@@ -21,7 +24,6 @@ many images at once as there are cores. Healthy runs end each scale with a rec_l
 and a critic_loss within about +-1.
 """
 
-import functools
 import pathlib
 
 from absl import flags
@@ -29,6 +31,8 @@ from absl import flags
 import singan_jax
 from launch import cli, image_source, settings
 from singan_jax import hosts, sharding, shards
+from singan_jax.compose import Sweep
+from singan_jax.config import HYPERPARAMETERS
 from singan_jax.fleet import Images
 
 IMAGES = flags.DEFINE_multi_string(
@@ -36,7 +40,24 @@ IMAGES = flags.DEFINE_multi_string(
     None,
     "file, folder, (quoted) glob, or query of a dataset that launch.build_dataset wrote; may be "
     "repeated",
-    required=True,
+)
+TOGETHER = flags.DEFINE_multi_string(
+    "together",
+    [],
+    "as --images, but all images named, which must be of one size, train one model together; may "
+    "be repeated; the member is named as the folder",
+)
+MASKS = flags.DEFINE_string(
+    "masks",
+    None,
+    "folder or (quoted) glob of masks, <image>.png or <image>_mask.png for each image: trained as "
+    "a further channel, so that samples come with a mask",
+)
+SWEEP = flags.DEFINE_multi_string(
+    "sweep",
+    [],
+    "train every image with each of these values, as lr_g=1e-4,5e-4; repeated, with each "
+    f"combination; for {', '.join(HYPERPARAMETERS)}",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the datasets, for queries")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
@@ -69,6 +90,12 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, fr
 def main() -> int:
     """Joins the other processes, if there are any, and trains until done or asked to stop."""
     config = settings.chosen()
+    if not (IMAGES.value or TOGETHER.value):
+        raise singan_jax.InputError("name the images to train on, with --images or --together")
+    sweep = Sweep.parse(SWEEP.value, config)
+    source = image_source.Source(
+        IMAGES.value or (), config, DATA_DIR.value, TOGETHER.value, MASKS.value, sweep
+    )
     folder = pathlib.Path(WORKDIR.value)
     shard = shards.Shard.parse(SHARD.value) if SHARD.value else None
     if shard:
@@ -86,19 +113,18 @@ def main() -> int:
     )
     with singan_jax.Watch() as watch:
         if sharding.process() == 0:
-            return _train(config, folder, shard, watch)
-        read = functools.partial(image_source.read_members, IMAGES.value, DATA_DIR.value, config)
-        return cli.FAILED if _run(read, config, folder, watch) else 0
+            return _train(source, folder, shard, watch)
+        return cli.FAILED if _run(source.read_members, config, folder, watch) else 0
 
 
 def _train(
-    config: singan_jax.Config,
+    source: image_source.Source,
     folder: pathlib.Path,
     shard: shards.Shard | None,
     watch: singan_jax.Watch,
 ) -> int:
     """Reads the images, trains, and says what became of them."""
-    images, errors = image_source.read(IMAGES.value, DATA_DIR.value, config)
+    images, errors = source.read()
     for error in errors:
         cli.complain(error)
     if not images or (errors and STRICT.value):
@@ -107,7 +133,7 @@ def _train(
         )
     if shard:
         images = shard.part(images)
-    wrong = _run(images, config, folder, watch)
+    wrong = _run(images, source.config, folder, watch)
     print(f"{folder}: {len(images) - len(wrong)} of {len(images)} members are trained")
     if wrong:
         names = ", ".join(member.name for member in wrong[:5]) + (", ..." if wrong[5:] else "")

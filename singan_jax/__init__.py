@@ -9,15 +9,15 @@ For example, once per process:
     images, errors = singan_jax.read_images(["photos/"], config)
     singan_jax.train_fleet(images, config, "fleet")
     fleet = singan_jax.load_fleet("fleet")
-    for member, first, pixels in fleet.sample(8, jax.random.key(0)):
-        ...  # (count, H, W, C) uint8 or uint16
+    for samples in fleet.sample(8, jax.random.key(0)):
+        ...  # samples.member, and samples.pixels: (count, H, W, C) uint8 or uint16
 """
 
 from singan_jax.config import Config, ConfigError, preset
-from singan_jax.errors import InputError
+from singan_jax.errors import ImageError, InputError
 from singan_jax.fleet import train_fleet
 from singan_jax.group import Pace
-from singan_jax.images import Image, ImageError, read_images, write_png
+from singan_jax.images import Image, read_images, write_png
 from singan_jax.metrics import Monitor
 from singan_jax.page import write_page
 from singan_jax.preemption import Stopped, Watch

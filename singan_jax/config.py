@@ -42,6 +42,8 @@ class Config:
         optimisers stay float32.
       divergence_limit: a member whose critic or reconstruction loss exceeds this in absolute
         value is frozen; healthy values stay below about 100.
+      noise_padding: noise reaches into the padding around the image, where it is zero otherwise:
+        the official way to train for animation.
       seed: seed of everything random.
     """
 
@@ -67,6 +69,7 @@ class Config:
     redraw_z_rec: bool = False
     compute_dtype: str = "float32"
     divergence_limit: float = 1e5
+    noise_padding: bool = False
     seed: int = 0
 
     def width(self, scale: int) -> int:
@@ -81,6 +84,10 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
+
+
+# What may differ from member to member of one fleet.
+HYPERPARAMETERS = ("lr_g", "lr_d", "lambda_gp", "alpha_rec", "noise_amp")
 
 
 class ConfigError(InputError):
@@ -139,7 +146,19 @@ def quick() -> Config:
     return Config(max_size=64, steps_per_scale=300, lr_decay_step=240)
 
 
-PRESETS = {"singan": singan, "thesis": thesis, "quick": quick}
+def super_resolution() -> Config:
+    """For enlarging an image 4 times, in 6 steps, each by 1 over the ratio (SinGAN supplement)."""
+    return Config(min_size=18, scale_factor=4 ** (-1 / 6), alpha_rec=100.0)
+
+
+def animation() -> Config:
+    """For animation: as the official defaults, but noise fills the padding too."""
+    return Config(noise_padding=True)
+
+
+PRESETS = {
+    preset.__name__: preset for preset in (singan, thesis, quick, super_resolution, animation)
+}
 
 
 def preset(name: str) -> Config:

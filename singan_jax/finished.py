@@ -20,7 +20,7 @@ class FinishedScale(NamedTuple):
     Attributes:
       frozen: the scale, for sampling.
       discriminator: its variables, from which the next scale may start.
-      rec: (members, h, w, C) reconstruction.
+      rec: (members, images, h, w, C) reconstructions.
       rec_next: the same enlarged to the next scale.
       healthy: (members,) bool.
       failed_at: (members,) iteration of this scale at which a member went wrong, or -1.
@@ -94,13 +94,19 @@ def failures(folder: str | pathlib.Path) -> list[Member]:
     if not (folder / "fleet.json").exists():
         return []
     record, found = workdir.read(folder), []
+    current = {(member.group, member.index) for member in record.members}
+    buckets: dict[tuple[tuple[int, int, int], int], Bucket] = {}
     for group, members in record.groups().items():
-        bucket = Bucket(record.config, members[0].shape)
+        key = members[0].shape, members[0].images
+        bucket = buckets.setdefault(key, Bucket(record.config, *key))
         store = Store(group_folder(folder, group), read_only=True)
         everyone = range(len(members))
         done = finished_scales(store, everyone, bucket.pyramid.num_scales)
         if done:
             healthy = restore_scale(store, bucket, done - 1, everyone).healthy
-            current = [member for member in members if member in record.members]
-            found += [member for member in current if not healthy[member.index]]
+            found += [
+                member
+                for member in members
+                if (group, member.index) in current and not healthy[member.index]
+            ]
     return found

@@ -18,7 +18,8 @@ class FrozenScale(NamedTuple):
     Attributes:
       generator: its variables, running statistics included.
       noise_amp: scalar, amplitude of the noise.
-      z_rec: (h, w, 1 or C) the noise whose output is the reconstruction; zero but at scale 0.
+      z_rec: (images, h, w, 1 or C) the noise whose output is the reconstruction, of each of the
+        images the member was trained on; zero but at scale 0.
     """
 
     generator: Variables
@@ -31,14 +32,31 @@ def pad(images: jax.Array, width: int) -> jax.Array:
     return jnp.pad(images, ((0, 0), (width, width), (width, width), (0, 0)))
 
 
-def noise_shape(size: Sequence[int], scale: int, channels: int) -> tuple[int, int, int]:
-    """Shape of one noise map: at scale 0 a single channel serves all image channels."""
-    height, width = size
+def _noise_border(config: Config) -> int:
+    """Pixels on each side by which a noise map is larger than its image."""
+    return config.padding if config.noise_padding else 0
+
+
+def noise_shape(
+    config: Config, size: Sequence[int], scale: int, channels: int
+) -> tuple[int, int, int]:
+    """Shape of the noise for an image of `size` = (h, w): (h, w, 1 or C).
+
+    At scale 0 a single channel serves all image channels; with `noise_padding` h and w include
+    the padding.
+    """
+    height, width = (side + 2 * _noise_border(config) for side in size)
     return height, width, 1 if scale == 0 else channels
 
 
+def image_size(config: Config, noise: jax.Array) -> tuple[int, int]:
+    """(h, w) of the image that a noise map (..., h, w, C) is for."""
+    height, width = (side - 2 * _noise_border(config) for side in noise.shape[-3:-1])
+    return height, width
+
+
 def noisy_input(prev: jax.Array, noise: jax.Array, noise_amp: jax.Array) -> jax.Array:
-    """`noise_amp * noise + prev`, for a padded `prev` and unpadded noise; padded."""
+    """`noise_amp * noise + prev`, for a padded `prev` and noise padded or not; padded."""
     width = (prev.shape[1] - noise.shape[1]) // 2
     return prev + noise_amp * pad(noise, width)
 
@@ -75,14 +93,14 @@ def run_scale(
       scale: its index.
       frozen: its weights.
       prev: (N, h, w, C), the coarser image enlarged to this scale.
-      noise: (N, H, W, 1 or C); where H, W differ from h, w, `prev` is fitted to them.
+      noise: (N, *noise_shape(H, W)); where H, W differ from h, w, `prev` is fitted to them.
 
     Returns:
       (N, H, W, C).
     """
+    height, width = image_size(config, noise)
     padded = pad(prev, config.padding)
-    size = (noise.shape[1] + 2 * config.padding, noise.shape[2] + 2 * config.padding)
-    padded = fit(padded, size)
+    padded = fit(padded, (height + 2 * config.padding, width + 2 * config.padding))
     noisy = noisy_input(padded, noise, frozen.noise_amp)
     image: Any = generator_at(config, scale).apply(frozen.generator, noisy, padded, train=False)
     return image
@@ -111,7 +129,7 @@ def through(
       config: of the member.
       pyramid: of the member.
       scales: trained scales, coarsest first.
-      noises: one (N, *pyramid.sizes[n], 1 or C) map per scale.
+      noises: one (N, *noise_shape) map per scale.
       channels: of the image.
 
     Returns:
@@ -119,7 +137,7 @@ def through(
     """
     if not scales:
         return jnp.zeros((1, *pyramid.sizes[0], channels))
-    prev = jnp.zeros((*noises[0].shape[:3], channels))
+    prev = jnp.zeros((len(noises[0]), *pyramid.sizes[0], channels))
     for n, (frozen, noise) in enumerate(zip(scales, noises, strict=True)):
         image = run_scale(config, n, frozen, prev, noise)
         prev = enlarge(config, pyramid, image, pyramid.sizes[n + 1])

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from singan_jax import finished as finished_lib
 from singan_jax import programs as programs_lib
 from singan_jax import sharding
 from singan_jax.checkpoint import Record, Store
+from singan_jax.config import Config
 from singan_jax.finished import FinishedScale, take
 from singan_jax.generate import FrozenScale
 from singan_jax.images import Image
 from singan_jax.metrics import Monitor
 from singan_jax.preemption import Watch
 from singan_jax.programs import Bucket, ScalePrograms
-from singan_jax.train_step import ScaleState
+from singan_jax.train_step import Hyper, ScaleState
 from singan_jax.workdir import Member
 
 
@@ -37,12 +37,27 @@ class Pace:
     checkpoint_seconds: float = 60.0
 
 
-def member_key(seed: int, member: Member) -> jax.Array:
-    """A member's random key: of seed, image and attempt, never of its place in the fleet."""
-    key = jax.random.key(seed)
-    for word in range(0, 16, 8):
-        key = jax.random.fold_in(key, int(member.digest[word : word + 8], 16))
-    return jax.random.fold_in(key, member.attempt)
+def member_keys(seed: int, members: Sequence[Member]) -> jax.Array:
+    """Random keys, (members,): of seed, image and attempt, never of a place in the fleet."""
+    words = [(int(m.digest[:8], 16), int(m.digest[8:16], 16), m.attempt) for m in members]
+    return _fold_in(jax.random.key(seed), np.array(words, np.uint32))
+
+
+@jax.jit
+def _fold_in(key: jax.Array, words: jax.Array) -> jax.Array:
+    def fold_in(own: jax.Array) -> jax.Array:
+        folded = key
+        for word in own:
+            folded = jax.random.fold_in(folded, word)
+        return folded
+
+    return jax.vmap(fold_in)(words)
+
+
+def hypers(config: Config, members: Sequence[Member]) -> Hyper:
+    """The hyperparameters of members, each (members,)."""
+    each = [Hyper.of(config, member.settings) for member in members]
+    return jax.tree.map(lambda *values: np.stack(values), *each)
 
 
 class GroupTrainer:
@@ -64,6 +79,7 @@ class GroupTrainer:
         self._places = range(members[0].index, members[-1].index + 1)
         self._store = Store(finished_lib.group_folder(folder, members[0].group))
         self._images = images
+        self._hypers = hypers(bucket.config, members)
         self._last_save = time.monotonic()
 
     def run(self) -> None:
@@ -72,7 +88,7 @@ class GroupTrainer:
         scales_in_all = bucket.pyramid.num_scales
         done = finished_lib.finished_scales(self._store, self._places, scales_in_all)
         bucket.prefetch(done, size)
-        keys = jnp.stack([member_key(bucket.config.seed, member) for member in self._members])
+        keys = member_keys(bucket.config.seed, self._members)
         reals = self._pyramids()
         scales: list[FinishedScale] = [
             finished_lib.restore_scale(self._store, bucket, n, self._places) for n in range(done)
@@ -93,7 +109,7 @@ class GroupTrainer:
         self._store.close()
 
     def _pyramids(self) -> list[np.ndarray]:
-        """Every scale of the group's images: (members, h, w, C) each."""
+        """Every scale of the group's images: (members, images, h, w, C) each."""
         images = np.stack([image.to_float() for image in self._images])
         size = len(images)
         return sharding.to_host(
@@ -130,7 +146,7 @@ class GroupTrainer:
         before = scales[-1] if scales else None
         rec_prev = before.rec_next if before else np.zeros_like(real)
         healthy = before.healthy if before else np.ones(len(real), bool)
-        arguments: list[Any] = [keys, real, rec_prev, healthy]
+        arguments: list[Any] = [keys, self._hypers, real, rec_prev, healthy]
         if before and programs_lib.inherits(self._bucket.config, work.scale):
             arguments.append((before.frozen.generator, before.discriminator))
         return tuple(work.to_devices(argument) for argument in arguments)

@@ -8,7 +8,6 @@ stay 16-bit (pillow reduces 16-bit RGB to 8 bits without a word; those go throug
 
 import concurrent.futures
 import dataclasses
-import glob
 import hashlib
 import io
 import os
@@ -24,26 +23,8 @@ import PIL.Image
 from singan_jax import pyramid
 from singan_jax.config import Config
 from singan_jax.decode import REPLACE, UnusableError, decode
-from singan_jax.errors import InputError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp")
-
-
-class ImageError(InputError):
-    """An image file that cannot be used.
-
-    Attributes:
-        path: the file or pattern, as given.
-        problem: what is wrong with it.
-        remedy: what to do about it.
-    """
-
-    def __init__(self, path: str, problem: str, remedy: str):
-        super().__init__(path, problem, remedy)
-        self.path, self.problem, self.remedy = path, problem, remedy
-
-    def __str__(self) -> str:
-        return " ".join(f"{self.path}: {self.problem}; {self.remedy}".splitlines())
+from singan_jax.errors import ImageError, reason
+from singan_jax.find import find_images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,17 +34,24 @@ class Image:
     Attributes:
         name: the member's name, from the file's stem; safe as a folder name.
         source: the path it was read from.
-        pixels: (H, W, C) uint8 or uint16, C 1 or 3, the whole range of the type used.
+        pixels: (H, W, C) uint8 or uint16, the whole range of the type used. C is 1 or 3, or 2 or 4
+            where the last channel is a mask (see `compose.with_mask`).
         provenance: carried through to the manifest of samples, e.g. the patient.
+        more: further images like `pixels` that train the same model (see `compose.together`).
+        settings: hyperparameters of this member that differ from the fleet's config.
     """
 
     name: str
     source: str
     pixels: np.ndarray  # (H, W, C)
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    more: tuple[np.ndarray, ...] = ()
+    settings: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_pixels(self.pixels)
+        _check_pixels(self.pixels, (1, 2, 3, 4))
+        if any((x.shape, x.dtype) != (self.pixels.shape, self.pixels.dtype) for x in self.more):
+            raise ValueError(f"{self.name}: images of one model differ in shape or bit depth")
 
     @property
     def bit_depth(self) -> int:
@@ -80,39 +68,15 @@ class Image:
     def digest(self) -> str:
         """Hex SHA-256 over dtype, shape and pixels; the same on every machine."""
         digest = hashlib.sha256(f"{self.pixels.dtype.name} {self.shape} ".encode())
-        digest.update(self.pixels.astype(self.pixels.dtype.newbyteorder("<")).tobytes())
+        for pixels in (self.pixels, *self.more):
+            digest.update(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
     def to_float(self) -> np.ndarray:
-        """Returns the pixels as float32 in [-1, 1], (H, W, C)."""
-        unit = self.pixels.astype(np.float32) / np.float32(_max_level(self.bit_depth))
+        """Returns the pixels as float32 in [-1, 1], (images, H, W, C)."""
+        pixels = np.stack([self.pixels, *self.more])
+        unit = pixels.astype(np.float32) / np.float32(_max_level(self.bit_depth))
         return (unit - np.float32(0.5)) * 2  # the official sequence of roundings
-
-
-def find_images(patterns: Sequence[str]) -> tuple[list[str], list[ImageError]]:
-    """Finds the files that patterns name.
-
-    Args:
-        patterns: each a file, a folder (its files with one of `SUFFIXES`; neither hidden files nor
-            folders inside it) or a glob, where `**` goes through folders.
-
-    Returns:
-        The paths, sorted within each pattern, each real file once; and an error for each pattern
-        that gave none.
-    """
-    paths: dict[str, str] = {}  # by real path
-    errors = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        try:
-            found = _match(os.path.expanduser(pattern))
-        except UnusableError as e:
-            errors.append(ImageError(pattern, e.problem, e.remedy))
-        except OSError as e:
-            errors.append(ImageError(pattern, _reason(e), "check its permissions"))
-        else:
-            for path in found:
-                paths.setdefault(os.path.realpath(path), path)
-    return list(paths.values()), errors
 
 
 def read_image(path: str | os.PathLike[str], config: Config) -> Image:
@@ -174,7 +138,7 @@ def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], l
 
 def png_bytes(pixels: np.ndarray) -> bytes:
     """Encodes (H, W, C) uint8 or uint16 pixels, C 1 (as grayscale) or 3, as PNG."""
-    _check_pixels(pixels)
+    _check_pixels(pixels, (1, 3))
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     if pixels.dtype == np.uint16:
@@ -228,27 +192,6 @@ def from_float(x: np.ndarray, bit_depth: int) -> np.ndarray:
     return np.rint((np.clip(x, -1, 1) + 1) / 2 * top).astype(f"uint{bit_depth}")
 
 
-def _match(pattern: str) -> list[str]:
-    """The files a pattern names, sorted, at least one."""
-    if os.path.isdir(pattern):
-        names = sorted(name for name in os.listdir(pattern) if not name.startswith("."))
-        found = [os.path.join(pattern, n) for n in names if n.lower().endswith(SUFFIXES)]
-        found = [path for path in found if os.path.isfile(path)]
-        if not found:
-            remedy = f"name one that directly holds files ending in {' '.join(SUFFIXES)}"
-            raise UnusableError("is a folder without image files", remedy)
-    elif os.path.lexists(pattern):  # first, as a file's name may hold [ or *
-        found = [pattern]
-    elif glob.has_magic(pattern):
-        matches = sorted(glob.glob(pattern, recursive=True))
-        found = [path for path in matches if not os.path.isdir(path)]
-        if not found:
-            raise UnusableError("matches no file", "check the pattern, and quote it in a shell")
-    else:
-        raise UnusableError("does not exist", "check the path")
-    return found
-
-
 def _read_bytes(path: str) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
@@ -257,7 +200,7 @@ def _read_bytes(path: str) -> bytes:
             data = f.read()
     except OSError as e:
         raise UnusableError(
-            f"cannot be read ({_reason(e)})", "check the path and permissions"
+            f"cannot be read ({reason(e)})", "check the path and permissions"
         ) from e
     if not data:
         raise UnusableError("is empty", REPLACE)
@@ -283,18 +226,15 @@ def member_name(path: str) -> str:
     return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", stem) or "_"
 
 
-def _check_pixels(pixels: np.ndarray) -> None:
+def _check_pixels(pixels: np.ndarray, channels: Sequence[int]) -> None:
     if pixels.dtype.name not in ("uint8", "uint16") or pixels.ndim != 3:
         raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 or uint16 (H, W, C)")
-    if pixels.shape[2] not in (1, 3):
-        raise ValueError(f"pixels have {pixels.shape[2]} channels, not 1 or 3")
+    if pixels.shape[2] not in channels:
+        allowed = " or ".join(map(str, channels))
+        raise ValueError(f"pixels have {pixels.shape[2]} channels, not {allowed}")
 
 
 def _max_level(bit_depth: int) -> int:
     if bit_depth not in (8, 16):
         raise ValueError(f"bit depth is {bit_depth}, not 8 or 16")
     return 2**bit_depth - 1
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__

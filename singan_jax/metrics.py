@@ -148,7 +148,7 @@ class Monitor:
         keys = jax.random.split(jax.random.key(self._config.seed), shown)
         plan = sample.Plan(bucket.config, bucket.pyramid, bucket.channels, num_scales=scale + 1)
         samples = sample.draw(plan, frozen, keys, _SAMPLES)
-        rows = [[scales[-1].rec[n], *samples[n]] for n in range(shown)]
+        rows = [[scales[-1].rec[n, 0], *samples[n]] for n in range(shown)]
         labels = [member.name for member in members[:shown]]
         folder = self._folder / "pictures"
         folder.mkdir(exist_ok=True)

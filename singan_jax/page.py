@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax import pyramid, runtime, sample
-from singan_jax.images import Image, from_float, png_bytes
+from singan_jax import pictures, pyramid, runtime, sample
+from singan_jax.images import Image, png_bytes
 from singan_jax.trained import Fleet, sampling_key
 from singan_jax.workdir import Member, write_atomically
 
@@ -30,7 +30,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere }
 
 
 class _Stage(NamedTuple):
-    """One member at one scale; images are (h, w, C) in [-1, 1]."""
+    """One member (its first image) at one scale; images are (h, w, C) in [-1, 1]."""
 
     real: np.ndarray
     rec: np.ndarray
@@ -89,7 +89,7 @@ def _stages(
     seed: int,
 ) -> list[list[_Stage]]:
     """Every finished scale of each member."""
-    bucket, scales = fleet.bucket(members[0].shape), fleet.scales(group)
+    bucket, scales = fleet.bucket(members[0]), fleet.scales(group)
     index = np.array([member.index for member in members])
     frozen = [jax.tree.map(lambda x: x[index], scale.frozen) for scale in scales]
     keys = jnp.stack([sampling_key(jax.random.key(seed), member) for member in members])
@@ -102,7 +102,7 @@ def _stages(
         plan = sample.Plan(fleet.config, bucket.pyramid, bucket.channels, n + 1)
         samples = sample.draw(plan, frozen, keys, count)
         for m, place in enumerate(index):
-            found[m].append(_Stage(np.asarray(reals[m][n]), scale.rec[place], samples[m]))
+            found[m].append(_Stage(np.asarray(reals[m][n][0]), scale.rec[place, 0], samples[m]))
     return found
 
 
@@ -125,7 +125,7 @@ def _section(member: Member, stages: Sequence[_Stage]) -> str:
 
 
 def _figure(image: np.ndarray, caption: str) -> str:
-    data = base64.b64encode(png_bytes(from_float(image, 8))).decode()
+    data = base64.b64encode(png_bytes(pictures.to_rgb8(image))).decode()
     return (
         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
         f"<figcaption>{caption}</figcaption></figure>"

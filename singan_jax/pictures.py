@@ -6,16 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import scipy.ndimage
 
 from singan_jax.images import from_float, write_png
 
 _LABEL = 14  # pixels of height for a line of text
 _GAP = 4
+_OUTLINE = (255, 80, 60)
 
 
 def to_rgb8(image: np.ndarray) -> np.ndarray:
-    """(H, W, 1 or 3) float in [-1, 1] to (H, W, 3) uint8."""
-    return np.repeat(from_float(image, 8), 3 if image.shape[-1] == 1 else 1, axis=-1)
+    """(H, W, C) float in [-1, 1] to (H, W, 3) uint8; a mask, with C of 2 or 4, as its outline."""
+    channels = image.shape[-1]
+    pixels = from_float(image[..., : 3 if channels > 2 else 1], 8)
+    pixels = np.repeat(pixels, 3 // pixels.shape[-1], axis=-1)
+    if channels in (2, 4):
+        mask = image[..., -1] > 0
+        pixels[mask & ~scipy.ndimage.binary_erosion(mask)] = _OUTLINE
+    return pixels
 
 
 def grid(

@@ -15,7 +15,7 @@ from singan_jax import pyramid, sharding, train_scale
 from singan_jax.config import Config
 from singan_jax.generate import FrozenScale
 from singan_jax.pyramid import Pyramid
-from singan_jax.train_step import ScaleState, Task
+from singan_jax.train_step import Hyper, ScaleState, Task
 
 _MEMORY_SHARE = 0.85  # of a device's memory that programs and their arguments may take
 
@@ -35,7 +35,7 @@ class ScalePrograms(NamedTuple):
 
     Attributes:
       members: number of members, a multiple of the number of devices.
-      begin: (key, real, rec_prev, healthy, inherited) to (task, state).
+      begin: (key, hyper, real, rec_prev, healthy, inherited) to (task, state).
       chunk: (scales, task, state, start, stop) to (state, metrics); takes over state's memory.
       finish: (task, state) to (frozen, rec, rec_next).
     """
@@ -54,9 +54,9 @@ def inherits(config: Config, scale: int) -> bool:
 class Bucket:
     """Shapes and programs of all members of one shape."""
 
-    def __init__(self, config: Config, shape: tuple[int, int, int]):
-        """`shape` is (H, W, C) of the images."""
-        self.config = config
+    def __init__(self, config: Config, shape: tuple[int, int, int], images: int = 1):
+        """`shape` is (H, W, C) of the images, of which each member has `images`."""
+        self.config, self.images = config, images
         self.channels = shape[2]
         self.pyramid: Pyramid = pyramid.plan(shape[:2], config)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compile")
@@ -67,12 +67,14 @@ class Bucket:
         """Of every scale, coarsest first."""
         found: list[ScaleShapes] = []
         key = jax.eval_shape(lambda: jax.random.key(0))
+        hyper = jax.eval_shape(lambda: Hyper.of(self.config, {}))
         for scale, size in enumerate(self.pyramid.sizes):
-            real = jax.ShapeDtypeStruct((*size, self.channels), jnp.float32)
+            real = jax.ShapeDtypeStruct((self.images, *size, self.channels), jnp.float32)
             healthy = jax.ShapeDtypeStruct((), jnp.bool_)
             task, state = jax.eval_shape(
                 functools.partial(train_scale.begin, self.config, scale, inherited=None),
                 key,
+                hyper,
                 real,
                 real,
                 healthy,
@@ -83,7 +85,7 @@ class Bucket:
         return found
 
     def build_pyramid(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """(members, H, W, C) images on the devices to their scales."""
+        """(members, images, H, W, C) on the devices to their scales."""
         build = functools.partial(
             pyramid.build, pyramid=self.pyramid, uint8=self.config.uint8_resize
         )
@@ -126,6 +128,7 @@ class Bucket:
         begin = functools.partial(train_scale.begin, self.config, scale)
         arguments: tuple[Any, ...] = (
             shapes.task.key,
+            shapes.task.hyper,
             shapes.task.real,
             shapes.task.real,
             shapes.state.healthy,

@@ -150,21 +150,21 @@ def resize(
     return jnp.clip(images, -1.0, 1.0)
 
 
-def build(image: jax.Array, pyramid: Pyramid, *, uint8: bool = False) -> tuple[jax.Array, ...]:
-    """The scales of one image, coarsest first.
+def build(images: jax.Array, pyramid: Pyramid, *, uint8: bool = False) -> tuple[jax.Array, ...]:
+    """The scales of images of one size, coarsest first.
 
     Args:
-      image: (H, W, C) in [-1, 1], of `pyramid.image_size`.
+      images: (N, H, W, C) in [-1, 1], of `pyramid.image_size`.
       pyramid: its plan.
       uint8: as in `resize`.
 
     Returns:
-      One (h, w, C) array per scale.
+      One (N, h, w, C) array per scale.
     """
     finest_size = scaled_size(pyramid.image_size, pyramid.scale1)
-    finest = resize(image[None], pyramid.scale1, finest_size, uint8=uint8)
+    finest = resize(images, pyramid.scale1, finest_size, uint8=uint8)
     stop = pyramid.num_scales - 1
     return tuple(
-        resize(finest, pyramid.ratio ** (stop - n), size, uint8=uint8)[0]
+        resize(finest, pyramid.ratio ** (stop - n), size, uint8=uint8)
         for n, size in enumerate(pyramid.sizes)
     )

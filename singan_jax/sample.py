@@ -7,7 +7,9 @@ maps; the image of the coarser scales is cropped or stretched to fit them.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +56,8 @@ class Plan:
                 f"scale_v={self.scale_v}, scale_h={self.scale_h} leave no pixels at scale "
                 f"{self.start_scale}; both must be well above 0"
             )
+        last = self.num_scales - 1
+        require_memory(self.config, self.noise_size(last), last)
 
     def noise_size(self, scale: int) -> tuple[int, int]:
         """(height, width) of the fresh noise at a scale, and so of its output."""
@@ -66,6 +70,69 @@ class Plan:
         return round(self.scale_v * height), round(self.scale_h * width)
 
 
+def require_memory(config: Config, size: tuple[int, int], scale: int) -> None:
+    """Refuses an output that surely does not fit into a device's memory.
+
+    Args:
+      config: of the member.
+      size: (height, width) wanted.
+      scale: whose generator makes it.
+
+    Raises:
+      InputError: it does not fit.
+    """
+    # Two layers of activations, and the matrices of the resize before in both precisions.
+    numbers = 2 * config.width(scale) * math.prod(size) + 3 * sum(n * n for n in size)
+    limit = _memory()
+    if 4 * numbers > limit:
+        raise InputError(
+            f"an output of {size[1]}x{size[0]} pixels needs {4 * numbers / 1e9:.1f} GB of memory "
+            f"or more, and the device has {limit / 1e9:.1f} GB; ask for a smaller one"
+        )
+
+
+def _memory() -> int:
+    """Bytes of a device; of the machine on CPU."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def fresh_noise(plan: Plan, key: jax.Array) -> list[jax.Array]:
+    """(1, h, w, 1 or C) noise of each scale from the start scale on."""
+    maps = []
+    for n in range(plan.start_scale, plan.num_scales):
+        shape = generate.noise_shape(plan.config, plan.noise_size(n), n, plan.channels)
+        maps.append(jax.random.normal(jax.random.fold_in(key, n), (1, *shape)))
+    return maps
+
+
+def refine(
+    plan: Plan,
+    scales: Sequence[FrozenScale],
+    prev: jax.Array,
+    noises: Sequence[jax.Array],
+    first: int = 0,
+) -> jax.Array:
+    """Runs the scales from `first` on.
+
+    Args:
+      plan: sizes to crop to.
+      scales: all frozen scales of the member, coarsest first.
+      prev: (N, h, w, C), what enters scale `first`.
+      noises: (N, h, w, 1 or C), one for each scale to run.
+      first: index of the first of them.
+
+    Returns:
+      (N, H, W, C), the output of the last.
+    """
+    image = prev
+    for n, noise in enumerate(noises, first):
+        if n > first:
+            prev = generate.enlarge(plan.config, plan.pyramid, image, plan.prev_size(n))
+        image = generate.run_scale(plan.config, n, scales[n], prev, noise)
+    return image
+
+
 def sample_one(
     plan: Plan, scales: Sequence[FrozenScale], key: jax.Array, index: jax.Array
 ) -> jax.Array:
@@ -75,44 +142,37 @@ def sample_one(
       plan: what to draw.
       scales: the member's frozen scales, at least `plan.num_scales`.
       key: the member's sampling key.
-      index: which sample; the same index gives the same sample however many are drawn.
+      index: which sample; the same index gives the same sample however many are drawn. Of a model
+        of several images, it takes turns in which of them is reconstructed below the start scale.
 
     Returns:
       (H, W, C) in about [-1, 1].
     """
-    key = jax.random.fold_in(key, index)
-    image = jnp.zeros((1, 1, 1, plan.channels))
-    for n in range(plan.num_scales):
-        if n < plan.start_scale:
-            noise = scales[n].z_rec[None]
-        else:
-            shape = generate.noise_shape(plan.noise_size(n), n, plan.channels)
-            noise = jax.random.normal(jax.random.fold_in(key, n), (1, *shape))
-        if n == 0:
-            prev = jnp.zeros((*noise.shape[:3], plan.channels))
-        else:
-            prev = generate.enlarge(plan.config, plan.pyramid, image, plan.prev_size(n))
-        image = generate.run_scale(plan.config, n, scales[n], prev, noise)
-    return image[0]
+    coarse = scales[: plan.start_scale]
+    noises = [scale.z_rec[index % len(scale.z_rec)][None] for scale in coarse]
+    noises += fresh_noise(plan, jax.random.fold_in(key, index))
+    prev = jnp.zeros((1, *generate.image_size(plan.config, noises[0]), plan.channels))
+    return refine(plan, scales, prev, noises)[0]
+
+
+def each(one: Callable[[jax.Array], jax.Array], indices: jax.Array) -> jax.Array:
+    """Stacks `one(index)`: made one after another on CPU, elsewhere as one batch."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(one, indices)
+    return jax.vmap(one)(indices)
+
+
+def draw_member(
+    plan: Plan, count: int, scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array
+) -> jax.Array:
+    """Samples `first` to `first + count` of one member; see `sample_one`."""
+    return each(functools.partial(sample_one, plan, scales, key), first + jnp.arange(count))
 
 
 @functools.cache
 def _program(plan: Plan, count: int) -> Any:
-    """Draws `count` samples of each member, from a first index on."""
-
-    def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
-        one = functools.partial(sample_one, plan, scales, key)
-        return (
-            jax.lax.map(one, first + jnp.arange(count))
-            if _is_cpu()
-            else jax.vmap(one)(first + jnp.arange(count))
-        )
-
-    return sharding.over_members(draw_member, shared=1)
-
-
-def _is_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+    """`draw_member` of each member, from a first index common to all."""
+    return sharding.over_members(functools.partial(draw_member, plan, count), shared=1)
 
 
 def draw(

@@ -17,7 +17,7 @@ from singan_jax.config import Config
 from singan_jax.generate import FrozenScale
 from singan_jax.models import Variables
 from singan_jax.pyramid import Pyramid
-from singan_jax.train_step import METRICS, Draws, ScaleState, Task, fresh, iterate, modules
+from singan_jax.train_step import METRICS, Draws, Hyper, ScaleState, Task, fresh, iterate, modules
 
 
 def scale_key(member_key: jax.Array, scale: int, use: str) -> jax.Array:
@@ -27,13 +27,13 @@ def scale_key(member_key: jax.Array, scale: int, use: str) -> jax.Array:
 
 
 def initial_networks(config: Config, scale: int, key: jax.Array, real: jax.Array) -> list[Any]:
-    """Newly drawn variables of generator and discriminator, for a (h, w, C) image."""
+    """Newly drawn variables of generator and discriminator, for (images, h, w, C)."""
     generator, discriminator = modules(config, scale)
     g_key, d_key = jax.random.split(key)
-    padded = generate.pad(real[None], config.padding)
+    padded = generate.pad(real[:1], config.padding)
     return [
         generator.init(g_key, padded, padded, train=True),
-        discriminator.init(d_key, real[None]),
+        discriminator.init(d_key, real[:1]),
     ]
 
 
@@ -41,6 +41,7 @@ def begin(
     config: Config,
     scale: int,
     key: jax.Array,
+    hyper: Hyper,
     real: jax.Array,
     rec_prev: jax.Array,
     healthy: jax.Array,
@@ -52,8 +53,9 @@ def begin(
       config: of the member.
       scale: index of the scale.
       key: the member's key.
-      real: (h, w, C) image at this scale.
-      rec_prev: (h, w, C) enlarged reconstruction of the coarser scales; zeros at scale 0.
+      hyper: the member's hyperparameters.
+      real: (images, h, w, C) at this scale.
+      rec_prev: (images, h, w, C) enlarged reconstructions of the coarser scales; zeros at scale 0.
       healthy: scalar, False for a member that went wrong at a coarser scale.
       inherited: generator's and discriminator's variables of the scale before, where it is of the
         same width; None draws new ones.
@@ -62,14 +64,15 @@ def begin(
       The task and the state to train.
     """
     variables = inherited or initial_networks(config, scale, scale_key(key, scale, "init"), real)
-    shape = generate.noise_shape(real.shape[:2], scale, real.shape[-1])
+    noise = generate.noise_shape(config, real.shape[1:3], scale, real.shape[-1])
+    shape = (len(real), *noise)
     if scale == 0:
         z_rec = jax.random.normal(scale_key(key, scale, "z_rec"), shape)
         noise_amp = jnp.ones(())
     else:
         z_rec = jnp.zeros(shape)
         rmse = jnp.sqrt(losses.reconstruction_loss(rec_prev, real))
-        noise_amp = config.noise_amp * rmse
+        noise_amp = hyper.noise_amp * rmse
     state = ScaleState(
         generator=fresh(config, variables[0]),
         discriminator=fresh(config, variables[1]),
@@ -77,7 +80,7 @@ def begin(
         healthy=healthy & jnp.isfinite(noise_amp),
         failed_at=jnp.array(-1),
     )
-    return Task(key, real, rec_prev, noise_amp), state
+    return Task(key, hyper, real, rec_prev, noise_amp), state
 
 
 def draw(
@@ -90,22 +93,24 @@ def draw(
 ) -> Draws:
     """The random numbers of one iteration and the random images of the coarser scales."""
     key = jax.random.fold_in(scale_key(task.key, scale, "train"), iteration)
-    keys = dict(zip(("noise", "prev", "alpha", "z_rec"), jax.random.split(key, 4), strict=True))
-    channels = task.real.shape[-1]
-    shape = generate.noise_shape(task.real.shape[:2], scale, channels)
+    uses = ("noise", "prev", "alpha", "pick", "z_rec")
+    keys = dict(zip(uses, jax.random.split(key, len(uses)), strict=True))
+    images, *size, channels = task.real.shape
+    shape = generate.noise_shape(config, size, scale, channels)
     noises = [
         jax.random.normal(
             jax.random.fold_in(keys["prev"], n),
-            (config.d_steps, *generate.noise_shape(pyramid.sizes[n], n, channels)),
+            (config.d_steps, *generate.noise_shape(config, pyramid.sizes[n], n, channels)),
         )
         for n in range(scale)
     ]
     prev = generate.through(config, pyramid, scales, noises, channels)
     return Draws(
         noise=jax.random.normal(keys["noise"], shape),
-        prev=jnp.broadcast_to(prev, (config.d_steps, *task.real.shape)),
+        prev=jnp.broadcast_to(prev, (config.d_steps, *task.real.shape[1:])),
         alpha=jax.random.uniform(keys["alpha"], (config.d_steps,)),
-        z_rec=jax.random.normal(keys["z_rec"], shape),
+        pick=jax.random.randint(keys["pick"], (config.d_steps,), 0, images),
+        z_rec=jax.random.normal(keys["z_rec"], (images, *shape)),
     )
 
 
@@ -157,10 +162,10 @@ def finish(
     """Freezes a trained scale.
 
     Returns:
-      The frozen scale; its reconstruction, (h, w, C); and that enlarged to the next scale's size,
-      which `begin` takes there (to its own size at the finest scale).
+      The frozen scale; its reconstructions, (images, h, w, C); and those enlarged to the next
+      scale's size, which `begin` takes there (to its own size at the finest scale).
     """
     frozen = FrozenScale(state.generator.variables, task.noise_amp, state.z_rec)
-    rec = generate.run_scale(config, scale, frozen, task.rec_prev[None], state.z_rec[None])
+    rec = generate.run_scale(config, scale, frozen, task.rec_prev, state.z_rec)
     size = pyramid.sizes[min(scale + 1, pyramid.num_scales - 1)]
-    return frozen, rec[0], generate.enlarge(config, pyramid, rec, size)[0]
+    return frozen, rec, generate.enlarge(config, pyramid, rec, size)

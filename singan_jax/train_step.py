@@ -4,6 +4,7 @@ Pure functions of a member's state and of everything random in the iteration, so
 draws replay a run of the original code.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from singan_jax import generate, losses
-from singan_jax.config import Config
+from singan_jax.config import HYPERPARAMETERS, Config
 from singan_jax.models import Discriminator, Variables, train_pass
 
 # The official code writes a picture of the reconstruction at these iterations; that pass updates
@@ -41,7 +42,7 @@ class ScaleState(NamedTuple):
     Attributes:
       generator: network G.
       discriminator: network D.
-      z_rec: (h, w, 1 or C) reconstruction noise.
+      z_rec: (images, h, w, 1 or C) reconstruction noise of each image.
       healthy: False once a loss went wrong; the state stays as it was before that iteration.
       failed_at: iteration of that, or -1.
     """
@@ -53,17 +54,35 @@ class ScaleState(NamedTuple):
     failed_at: jax.Array
 
 
+class Hyper(NamedTuple):
+    """Hyperparameters that may differ from member to member; scalars, see `Config`."""
+
+    lr_g: jax.Array
+    lr_d: jax.Array
+    lambda_gp: jax.Array
+    alpha_rec: jax.Array
+    noise_amp: jax.Array
+
+    @classmethod
+    def of(cls, config: Config, settings: Mapping[str, float]) -> "Hyper":
+        """Those of a config, but for the `settings` of one member."""
+        values = {name: settings.get(name, getattr(config, name)) for name in HYPERPARAMETERS}
+        return cls(**{name: jnp.float32(value) for name, value in values.items()})
+
+
 class Task(NamedTuple):
     """What a scale is trained on; fixed while it trains.
 
     Attributes:
       key: the member's random key (typed, scalar).
-      real: (h, w, C) the image at this scale.
-      rec_prev: (h, w, C) reconstruction of the coarser scales, enlarged to this one.
+      hyper: the member's hyperparameters.
+      real: (images, h, w, C) at this scale; one image, unless several train one model together.
+      rec_prev: (images, h, w, C) reconstructions of the coarser scales, enlarged to this one.
       noise_amp: scalar.
     """
 
     key: jax.Array
+    hyper: Hyper
     real: jax.Array
     rec_prev: jax.Array
     noise_amp: jax.Array
@@ -76,13 +95,22 @@ class Draws(NamedTuple):
       noise: (h, w, 1 or C) for this scale's generator.
       prev: (d_steps, h, w, C) random images of the coarser scales, one per critic step.
       alpha: (d_steps,) mixing weights of the gradient penalty, in [0, 1].
-      z_rec: (h, w, 1 or C) used where `redraw_z_rec` is set, at scale 0.
+      pick: (d_steps,) which image each critic step sees; the generator steps reconstruct the last.
+      z_rec: (images, h, w, 1 or C) used where `redraw_z_rec` is set, at scale 0.
     """
 
     noise: jax.Array
     prev: jax.Array
     alpha: jax.Array
+    pick: jax.Array
     z_rec: jax.Array
+
+
+def _picked(images: jax.Array, pick: jax.Array) -> jax.Array:
+    """(images, h, w, C) to the one picked, (1, h, w, C)."""
+    if len(images) == 1:
+        return images
+    return jax.lax.dynamic_index_in_dim(images, pick)
 
 
 def modules(config: Config, scale: int) -> tuple[generate.Generator, Discriminator]:
@@ -121,19 +149,20 @@ def _critic_steps(
     fakes, g_variables = train_pass(generator, state.generator.variables, noisy, prev)
 
     def step(network: Network, inputs: tuple) -> tuple[Network, dict[str, jax.Array]]:
-        fake, alpha = inputs
+        fake, alpha, pick = inputs
+        real = _picked(task.real, pick)
 
         def loss(params: Variables) -> tuple[jax.Array, tuple]:
             variables = {**network.variables, "params": params}
             return losses.critic_loss(
-                discriminator, variables, task.real[None], fake[None], alpha, config.lambda_gp
+                discriminator, variables, real, fake[None], alpha, task.hyper.lambda_gp
             )
 
         gradients, (parts, variables) = jax.grad(loss, has_aux=True)(network.variables["params"])
         network = network._replace(variables=variables)
         return update(config, network, gradients, lr), parts
 
-    network, parts = jax.lax.scan(step, state.discriminator, (fakes, draws.alpha))
+    network, parts = jax.lax.scan(step, state.discriminator, (fakes, draws.alpha, draws.pick))
     g_network = state.generator._replace(variables=g_variables)
     return state._replace(generator=g_network, discriminator=network), parts
 
@@ -144,8 +173,11 @@ def _generator_steps(
     """All generator steps of an iteration, on its last `prev`; the critic stands still."""
     generator, discriminator = modules(config, scale)
     # Both passes of a step, on the random and on the reconstruction input, go as one batch.
-    prev = generate.pad(jnp.stack([draws.prev[-1], task.rec_prev]), config.padding)
-    noise = jnp.stack([draws.noise, state.z_rec])
+    real, rec_prev, z_rec = (
+        _picked(images, draws.pick[-1]) for images in (task.real, task.rec_prev, state.z_rec)
+    )
+    prev = generate.pad(jnp.concatenate([draws.prev[-1:], rec_prev]), config.padding)
+    noise = jnp.concatenate([draws.noise[None], z_rec])
     noisy = generate.noisy_input(prev, noise, task.noise_amp)
 
     def step(carry: tuple[Network, Variables], _: None) -> tuple:
@@ -156,7 +188,7 @@ def _generator_steps(
             images, variables = train_pass(generator, variables, noisy, prev)
             scores, after = train_pass(discriminator, d_variables, images[:1])
             adversarial = -scores.mean()
-            rec = config.alpha_rec * losses.reconstruction_loss(images[1], task.real)
+            rec = task.hyper.alpha_rec * losses.reconstruction_loss(images[1:], real)
             parts = {"adversarial_loss": adversarial, "rec_loss": rec}
             return adversarial + rec, (parts, variables, after)
 
@@ -174,7 +206,12 @@ def _generator_steps(
 
 
 def _snapshot_pass(
-    config: Config, scale: int, state: ScaleState, task: Task, in_round: jax.Array
+    config: Config,
+    scale: int,
+    state: ScaleState,
+    task: Task,
+    pick: jax.Array,
+    in_round: jax.Array,
 ) -> ScaleState:
     """The pass in which the official code draws a reconstruction, where one is due."""
     generator, _ = modules(config, scale)
@@ -182,8 +219,8 @@ def _snapshot_pass(
     due = (in_round % _SNAPSHOT_EVERY == 0) | (in_round == last)
 
     def render(variables: Variables) -> Variables:
-        prev = generate.pad(task.rec_prev[None], config.padding)
-        noisy = generate.noisy_input(prev, state.z_rec[None], task.noise_amp)
+        prev = generate.pad(_picked(task.rec_prev, pick), config.padding)
+        noisy = generate.noisy_input(prev, _picked(state.z_rec, pick), task.noise_amp)
         return train_pass(generator, variables, noisy, prev)[1]
 
     variables = jax.lax.cond(due, render, lambda v: v, state.generator.variables)
@@ -216,9 +253,9 @@ def iterate(
     if config.redraw_z_rec and scale == 0:
         state = state._replace(z_rec=draws.z_rec)
     decay = jnp.where(in_round >= config.lr_decay_step, config.lr_decay, 1.0)
-    state, d_parts = _critic_steps(config, scale, state, task, draws, config.lr_d * decay)
-    state, g_parts = _generator_steps(config, scale, state, task, draws, config.lr_g * decay)
-    state = _snapshot_pass(config, scale, state, task, in_round)
+    state, d_parts = _critic_steps(config, scale, state, task, draws, task.hyper.lr_d * decay)
+    state, g_parts = _generator_steps(config, scale, state, task, draws, task.hyper.lr_g * decay)
+    state = _snapshot_pass(config, scale, state, task, draws.pick[-1], in_round)
     metrics = {name: part.mean() for name, part in {**d_parts, **g_parts}.items()}
     sane = jnp.array([jnp.abs(metrics[name]) for name in METRICS]) < config.divergence_limit
     healthy = before.healthy & sane.all()  # NaN compares as not less

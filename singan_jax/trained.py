@@ -26,12 +26,14 @@ class Samples(NamedTuple):
     Attributes:
       member: whose.
       first: index of the first.
-      pixels: (count, H, W, C) uint8 or uint16, as the member's image.
+      pixels: (count, H, W, C) uint8 or uint16, as the member's image; C is 1 or 3.
+      masks: (count, H, W, 1) uint8, 0 or 255, where the member was trained with a mask.
     """
 
     member: Member
     first: int
     pixels: np.ndarray
+    masks: np.ndarray | None
 
 
 class Fleet:
@@ -47,15 +49,18 @@ class Fleet:
         record = workdir.read(self.folder)
         self.config, self.members = record.config, record.members
         self.groups = record.groups()
+        self._buckets: dict[tuple[tuple[int, int, int], int], Bucket] = {}
 
-    @functools.cache  # noqa: B019 - a fleet lives as long as its process
-    def bucket(self, shape: tuple[int, int, int]) -> Bucket:
-        """The pyramid and shapes of all members of one image shape."""
-        return Bucket(self.config, shape)
+    def bucket(self, member: Member) -> Bucket:
+        """The pyramid and shapes of a member and all others like it."""
+        key = member.shape, member.images
+        if key not in self._buckets:
+            self._buckets[key] = Bucket(self.config, *key)
+        return self._buckets[key]
 
     def num_scales(self, member: Member) -> int:
         """Finished scales of a member; 0 before the coarsest is done."""
-        bucket = self.bucket(member.shape)
+        bucket = self.bucket(member)
         store = Store(finished.group_folder(self.folder, member.group), read_only=True)
         everyone = range(len(self.groups[member.group]))
         return finished.finished_scales(store, everyone, bucket.pyramid.num_scales)
@@ -64,7 +69,7 @@ class Fleet:
         """The finished scales of a group's members, stacked by `Member.index`."""
         members = self.groups[group]
         store = Store(finished.group_folder(self.folder, group), read_only=True)
-        bucket = self.bucket(members[0].shape)
+        bucket = self.bucket(members[0])
         return [
             finished.restore_scale(store, bucket, n, range(len(members)))
             for n in range(self.num_scales(members[0]))
@@ -131,7 +136,7 @@ class Fleet:
                     f"{self.folder}: {members[0].name!r} has no finished scale yet; let "
                     "python -m launch.train_fleet run on"
                 )
-            bucket = self.bucket(members[0].shape)
+            bucket = self.bucket(members[0])
             plan = sample.Plan(
                 self.config,
                 bucket.pyramid,
@@ -163,8 +168,16 @@ def _draw_group(
         for first in range(0, count, block):
             images = sample.draw(plan, frozen, keys, block, first)
             for n, member in enumerate(batch):
-                pixels = from_float(images[n, : count - first], member.bit_depth)
-                yield Samples(member, first, pixels)
+                yield _samples(member, first, images[n, : count - first])
+
+
+def _samples(member: Member, first: int, images: np.ndarray) -> Samples:
+    """Samples of (count, H, W, C) floats in about [-1, 1]."""
+    masks = None
+    if member.has_mask:
+        masks = np.where(images[..., -1:] > 0, 255, 0).astype(np.uint8)
+        images = images[..., :-1]
+    return Samples(member, first, from_float(images, member.bit_depth), masks)
 
 
 def sampling_key(key: jax.Array, member: Member) -> jax.Array:

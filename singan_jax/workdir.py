@@ -23,7 +23,7 @@ from singan_jax.config import Config
 from singan_jax.errors import InputError
 from singan_jax.images import Image
 
-FORMAT = 1
+FORMAT = 2
 _RESERVE = 2**20  # bytes for logs and pictures beside a checkpoint
 GROUP_SIZE = 256  # members whose arrays are held in host memory at once
 
@@ -40,11 +40,13 @@ class Member:
       name: unique in the fleet.
       source: path of the image.
       digest: of its pixels; with config and seed it decides the model.
-      shape: (H, W, C).
+      shape: (H, W, C); C is 2 or 4 where the last channel is a mask.
       bit_depth: 8 or 16.
       provenance: of the image, for manifests.
       group: number of the group it is kept in.
       index: its place there.
+      images: how many images train the model together.
+      settings: hyperparameters that differ from the fleet's config.
       attempt: how often it was started afresh after going wrong; part of its seed.
     """
 
@@ -56,7 +58,14 @@ class Member:
     provenance: Mapping[str, str]
     group: int
     index: int
+    images: int = 1
+    settings: Mapping[str, float] = dataclasses.field(default_factory=dict)
     attempt: int = 0
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the last channel is a mask."""
+        return self.shape[2] in (2, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,9 +192,10 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
 def _place(images: Sequence[tuple[Image, int]], first_group: int) -> list[Member]:
     """Puts images (with their attempt) into groups: by shape, evenly, at most GROUP_SIZE each."""
-    buckets: dict[tuple[int, int, int], list[tuple[Image, int]]] = {}
+    buckets: dict[tuple[int, ...], list[tuple[Image, int]]] = {}
     for image, attempt in images:
-        buckets.setdefault(image.shape, []).append((image, attempt))
+        shape = (1 + len(image.more), *image.shape)
+        buckets.setdefault(shape, []).append((image, attempt))
     members, group = [], first_group
     for bucket in buckets.values():
         count = -(-len(bucket) // GROUP_SIZE)
@@ -201,6 +211,8 @@ def _place(images: Sequence[tuple[Image, int]], first_group: int) -> list[Member
                     dict(image.provenance),
                     group + n // size,
                     n % size,
+                    1 + len(image.more),
+                    dict(image.settings),
                     attempt,
                 )
             )
@@ -240,6 +252,11 @@ def enroll(
             raise WorkdirError(
                 f"{given[member.name].source}: differs from the image that {folder} was trained "
                 f"on as {member.name!r}; rename it, or choose another --workdir"
+            )
+        if given[member.name].settings != member.settings:
+            raise WorkdirError(
+                f"{folder}: trained {member.name!r} with {member.settings}, not with "
+                f"{given[member.name].settings}; repeat its --sweep, or choose another --workdir"
             )
     known = {member.name: member for member in record.members}
     starts = [

@@ -156,8 +156,9 @@ def test_member_that_goes_wrong_is_frozen_alone(fleet_of_five, tmp_path):
 def test_nan_leaves_the_state_before_it():
     bucket = programs.Bucket(tiny.CONFIG, (17, 19, 3))
     real = pyramid.build(tiny.image(1).to_float(), bucket.pyramid)[0]
+    hyper = train_step.Hyper.of(tiny.CONFIG, {})
     task, state = train_scale.begin(
-        tiny.CONFIG, 0, jax.random.key(0), real, 0 * real, np.array(True), None
+        tiny.CONFIG, 0, jax.random.key(0), hyper, real, 0 * real, np.array(True), None
     )
     draws = train_scale.draw(tiny.CONFIG, bucket.pyramid, 0, (), task, np.int32(3))
     spoilt = draws._replace(noise=draws.noise.at[0, 0].set(np.nan))

@@ -181,24 +181,26 @@ def _draws(arrays, scale, config, plan, scales, iteration):
         noise, *coarse = maps[4 * iteration : 4 * iteration + 4]
         z_rec = jnp.zeros_like(noise)
         prev = generate.through(config, plan, scales, [jnp.stack(coarse)], real.shape[-1])
-    return train_step.Draws(noise, prev, arrays[f"scale{scale}/alphas"][iteration], z_rec)
+    alpha, pick = arrays[f"scale{scale}/alphas"][iteration], jnp.zeros(steps, int)
+    return train_step.Draws(noise, prev, alpha, pick, z_rec[None])
 
 
 def _replay(arrays, config):
-    image = (jnp.asarray(arrays["image"] / 255, jnp.float32) - 0.5) * 2
-    plan = pyramid.plan(image.shape[:2], config)
+    image = (jnp.asarray(arrays["image"][None] / 255, jnp.float32) - 0.5) * 2
+    plan = pyramid.plan(image.shape[1:3], config)
     reals = pyramid.build(image, plan, uint8=config.uint8_resize)
     rec_prev, frozen, states = jnp.zeros_like(reals[0]), [], []
+    hyper = train_step.Hyper.of(config, {})
     for scale in range(2):
         initial = [_state(arrays, f"scale{scale}/{n}_init") for n in "GD"]
         key = jax.random.key(0)
         task, state = train_scale.begin(
-            config, scale, key, reals[scale], rec_prev, jnp.array(True), initial
+            config, scale, key, hyper, reals[scale], rec_prev, jnp.array(True), initial
         )
         if scale == 0:
             crop = slice(config.padding, -config.padding)
             z_rec = goldens.hwc(arrays["scale0/z_rec"])[crop, crop, :1]
-            state = state._replace(z_rec=jnp.asarray(z_rec))
+            state = state._replace(z_rec=jnp.asarray(z_rec[None]))
         np.testing.assert_allclose(task.noise_amp, arrays[f"scale{scale}/noise_amp"], rtol=1e-5)
         iterate = jax.jit(train_step.iterate, static_argnums=(0, 1))
         for n in range(config.steps_per_scale):
@@ -224,7 +226,7 @@ def test_two_scales(official):
     )
     reals, states, rec = _replay(arrays, config)
     for n, real in enumerate(reals):
-        np.testing.assert_allclose(real, goldens.hwc(arrays[f"real/{n}"]), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(real[0], goldens.hwc(arrays[f"real/{n}"]), rtol=0, atol=1e-6)
     for scale, networks in enumerate(states):
         for letter, variables in zip("GD", networks, strict=True):
             expected = _state(arrays, f"scale{scale}/{letter}_final")
@@ -240,7 +242,7 @@ def test_two_scales(official):
             else:
                 assert errors.max() < 5e-4
             assert_close(_variances(variables), _variances(expected), 2e-2)
-    np.testing.assert_allclose(rec, goldens.hwc(arrays["rec_to_scale2"]), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(rec[0], goldens.hwc(arrays["rec_to_scale2"]), rtol=0, atol=1e-5)
 
 
 def _variances(variables):

@@ -14,7 +14,9 @@ import tifffile
 
 from singan_jax import images
 from singan_jax.config import Config
-from singan_jax.images import Image, ImageError, find_images, from_float, read_image, read_images
+from singan_jax.errors import ImageError
+from singan_jax.find import find_images
+from singan_jax.images import Image, from_float, read_image, read_images
 
 HEIGHT, WIDTH = 30, 41
 FUZZ_TRIALS = int(os.environ.get("SINGAN_FUZZ_TRIALS", "60"))  # a format
@@ -492,9 +494,10 @@ def test_digest_depends_on_type_shape_and_pixels_alone():
 
 
 def test_image_refuses_other_arrays():
-    for pixels in (GRAY[..., 0], drawn(2), drawn(4), RGB.astype(np.float32), RGB.astype(np.int16)):
+    for pixels in (GRAY[..., 0], drawn(5), RGB.astype(np.float32), RGB.astype(np.int16)):
         with pytest.raises(ValueError, match="pixels"):
             Image("a", "a.png", pixels)
+    for pixels in (GRAY[..., 0], drawn(2), drawn(4), RGB.astype(np.float32)):
         with pytest.raises(ValueError, match="pixels"):
             images.write_png("never-written.png", pixels)
 
@@ -503,7 +506,7 @@ def test_image_refuses_other_arrays():
 def test_from_float_inverts_to_float_at_every_level(bits):
     dtype = np.dtype(f"uint{bits}")
     levels = np.arange(2**bits).astype(dtype).reshape(-1, 16, 1)
-    x = Image("a", "a.png", levels).to_float()
+    (x,) = Image("a", "a.png", levels).to_float()
     assert x.dtype == np.float32
     assert (x.min(), x.max()) == (-1, 1)
     np.testing.assert_allclose(x, levels / (2**bits - 1) * 2 - 1, rtol=0, atol=1e-7)

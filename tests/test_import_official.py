@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import singan_jax
-from singan_jax import InputError, generate, official, official_config, pyramid, torch_files
+from singan_jax import InputError, generate, pyramid, torch_files
 from singan_jax.images import from_float, read_image
-from singan_jax.official_fleet import import_runs
+from singan_jax.official import run as official
+from singan_jax.official import settings
+from singan_jax.official.fleet import import_runs
 
 RUN = goldens_io.FOLDER / "official_run"
 
@@ -62,7 +64,7 @@ def replayed(config, plan, scales, noises, scale_h):
         height, width = plan.sizes[n]
         if n == 0:
             channels = frozen.generator["params"]["stack"]["bias"].size
-            prev = jnp.zeros((*noise.shape[:3], channels))
+            prev = jnp.zeros((1, *generate.image_size(config, noise), channels))
         else:
             prev = generate.enlarge(config, plan, image, (height, round(scale_h * width)))
         image = generate.run_scale(config, n, frozen, prev, noise)
@@ -94,7 +96,7 @@ def assert_replayed(image, expected):
 )
 def test_recorded_noise_gives_the_recorded_image(run, toolbox, case, start, scale_h):
     drawn = [goldens_io.nhwc(toolbox[f"{case}/draw/{n:03d}"]) for n in range(6)]
-    noises = [s.z_rec[None] for s in run.scales[:start]] + drawn[start:]
+    noises = [s.z_rec for s in run.scales[:start]] + drawn[start:]
     expected = goldens_io.nhwc(toolbox[f"{case}/out"])
     assert_replayed(replay(run, noises, scale_h), expected)
 
@@ -228,7 +230,7 @@ def test_one_channel(torch, copied):
     gray, colour = official.read_run(copied), official.read_run(RUN)
     assert gray.channels == 1
     np.testing.assert_array_equal(gray.image.pixels[..., 0], colour.image.pixels[..., 0])
-    assert replay(gray, [s.z_rec[None] for s in gray.scales]).shape == (1, 48, 60, 1)
+    assert replay(gray, [s.z_rec for s in gray.scales]).shape == (1, 48, 60, 1)
 
 
 def test_settings_follow_from_the_sizes():
@@ -238,9 +240,9 @@ def test_settings_follow_from_the_sizes():
         reals = [np.zeros((*size, 1)) for size in case["shapes"]]
         if len(reals) == 2:
             with pytest.raises(InputError, match="of 3 or more scales"):
-                official_config.config_of(folder, reals, 32, 5)
+                settings.config_of(folder, reals, 32, 5)
             continue
-        config = official_config.config_of(folder, reals, 32, 5)
+        config = settings.config_of(folder, reals, 32, 5)
         plan = pyramid.plan(reals[-1].shape[:2], config)
         assert [list(size) for size in plan.sizes] == case["shapes"]
         assert plan.ratio == pytest.approx(case["adjusted_factor"], abs=1e-12)
@@ -252,8 +254,8 @@ def test_the_image_is_found_behind_the_roundings():
     image = singan_jax.Image("x", "x.png", pixels)
     config = singan_jax.Config(uint8_resize=True)
     plan = pyramid.plan((40, 50), config)
-    *_, finest = pyramid.build(jnp.asarray(image.to_float()), plan, uint8=True)
-    found = official_config.image_of(pathlib.Path("x/scale_factor=0.75,alpha=10"), finest)
+    *_, (finest,) = pyramid.build(image.to_float(), plan, uint8=True)
+    found = settings.image_of(pathlib.Path("x/scale_factor=0.75,alpha=10"), finest)
     assert found.name == "x"
     lost = pixels <= 2  # all become 0
     np.testing.assert_array_equal(found.pixels[~lost], pixels[~lost])
@@ -366,7 +368,7 @@ def altered(key, alter):
         ("4/netG.pth", lambda s: [], r"not a state dict \(it holds list\)"),
         ("Zs.pth", lambda zs: zs[:5], r"Zs\.pth: holds 5 entries, but reals\.pth has 6 scales"),
         ("Zs.pth", lambda zs: [*zs[:5], zs[4]], r"noise of scale 5 is not of shape \(1, 3, 58, 7"),
-        ("Zs.pth", lambda zs: [zs[0] + 1, *zs[1:]], "noise of scale 0 goes on in the padding"),
+        ("Zs.pth", lambda zs: [*zs[:5], zs[5] + 1], "noise of scale 5 goes on in the padding"),
         ("Zs.pth", lambda zs: [zs[0].cumsum(1), *zs[1:]], "differs between channels"),
         ("NoiseAmp.pth", lambda amps: {"a": 1}, r"NoiseAmp\.pth: holds dict, but"),
         ("NoiseAmp.pth", lambda amps: ["1", *amps[1:]], "the entry of scale 0 is no number"),
@@ -383,6 +385,22 @@ def test_files_of_another_kind(torch, copied, name, alter, message):
         official.read_run(copied)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.torch
+def test_noise_in_the_padding_is_a_run_for_animation(torch, copied):
+    def fill(zs):
+        noise = torch.randn(1, 1, *zs[0].shape[2:], generator=torch.Generator().manual_seed(0))
+        return [noise.repeat(1, 3, 1, 1), *zs[1:]]
+
+    change(torch, copied / "Zs.pth", fill)
+    run = official.read_run(copied)
+    assert run.config.noise_padding
+    assert [s.z_rec.shape[1:3] for s in run.scales] == [
+        (height + 10, width + 10) for height, width in run.pyramid.sizes
+    ]
+    noises = [np.asarray(s.z_rec) for s in run.scales]
+    assert replay(run, noises).shape == (1, *run.pyramid.sizes[-1], 3)
 
 
 @pytest.mark.torch

@@ -13,6 +13,7 @@ import pytest
 import tiny
 
 import singan_jax
+from singan_jax import pyramid
 from singan_jax.images import read_image, write_png
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -123,7 +124,7 @@ def test_strict_trains_nothing(inputs, tmp_path):
         (["--images=*.nothing"], "matches no file"),
         (["--images=x.png", "--config.lr_g=-1"], "--config.lr_g=-1.0 is out of range"),
         (["--images=x.png", "--config.width=3"], "Unknown command line flag 'config.width'"),
-        (["--images=x.png", "--config=huge"], "<singan|thesis|quick>"),
+        (["--images=x.png", "--config=huge"], "<singan|thesis|quick|super_resolution|animation>"),
         (["--images=x.png", "y.png"], "'y.png' is no flag"),
     ],
 )
@@ -189,7 +190,7 @@ def test_samples(fleet, tmp_path):
 def test_sample_sizes_and_start_scale(fleet, tmp_path):
     common = [f"--workdir={fleet[0]}", "--num_samples=1", "--members=rgb"]
     run("sample_fleet", *common, f"--out={tmp_path / 'wide'}", "--scale_h=1.5")
-    height, width = singan_jax.load_fleet(fleet[0]).bucket((17, 19, 3)).pyramid.sizes[-1]
+    height, width = pyramid.plan((17, 19), tiny.CONFIG).sizes[-1]
     with PIL.Image.open(tmp_path / "wide/rgb/0.png") as image:
         assert image.size == (int(width * 1.5), height)
     line = refused("sample_fleet", *common, f"--out={tmp_path / 'late'}", "--start_scale=3")

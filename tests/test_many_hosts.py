@@ -315,6 +315,6 @@ def test_a_process_reads_the_images_of_its_members(tmp_path, monkeypatch):
     )
     members = [workdir.Member(f"image{n}", "", "", (17, 19, 3), 8, {}, 0, 0) for n in (2, 3)]
     patterns = [f"{tmp_path}/a", f"{tmp_path}/b/*.png"]
-    images = image_source.read_members(patterns, None, tiny_hosts.CONFIG, members)
+    images = image_source.Source(patterns, tiny_hosts.CONFIG).read_members(members)
     assert [image.name for image in images] == ["image2", "image3"]
     assert sorted(read) == [f"{tmp_path}/a/image2.png", f"{tmp_path}/b/image3.png"]

@@ -17,7 +17,7 @@ from singan_jax.errors import InputError
 from singan_jax.finished import FinishedScale
 from singan_jax.generate import FrozenScale
 from singan_jax.images import write_png
-from singan_jax.official import OfficialRun, read_run
+from singan_jax.official.run import OfficialRun, read_run
 from singan_jax.pyramid import Pyramid
 from singan_jax.workdir import Member
 
@@ -119,7 +119,7 @@ def _reconstruct(
     found, sizes = [], (*pyramid.sizes, pyramid.sizes[-1])
     prev = jnp.zeros((1, *sizes[0], channels))
     for n, frozen in enumerate(scales):
-        rec = generate.run_scale(config, n, frozen, prev, frozen.z_rec[None])
+        rec = generate.run_scale(config, n, frozen, prev, frozen.z_rec)
         prev = generate.enlarge(config, pyramid, rec, sizes[n + 1])
-        found.append((rec[0], prev[0]))
+        found.append((rec, prev))
     return found

@@ -38,13 +38,13 @@ def image_of(folder: pathlib.Path, finest: np.ndarray) -> Image:
     path = folder.resolve()
     name = images.member_name(path.parent.name if _NAME.fullmatch(path.name) else path.name)
     levels = Image(name, str(folder), images.from_float(finest, 8))
-    if np.abs(levels.to_float() - finest).max() > 1e-4:
+    if np.abs(levels.to_float()[0] - finest).max() > 1e-4:
         raise InputError(
             f"{folder / 'reals.pth'}: its finest scale is no 8-bit image, as the official code "
             "makes it; give the file that it wrote"
         )
     every = Image("", "", np.arange(256, dtype=np.uint8).reshape(16, 16, 1)).to_float()
-    seen = jnp.asarray(every)[None]
+    seen = jnp.asarray(every)
     for _ in range(2):
         seen = pyramid.resize(seen, 1.0, (16, 16), uint8=True)
     nearest = np.abs(np.ravel(seen)[:, None] - np.ravel(every)).argmin(axis=0)

@@ -13,6 +13,7 @@ Gs.pth beside them holds pickled modules; nothing in it is needed, and it is not
 import dataclasses
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,13 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from singan_jax import official_config, torch_files
 from singan_jax import pyramid as pyramid_lib
+from singan_jax import torch_files
 from singan_jax.config import Config
 from singan_jax.errors import InputError
 from singan_jax.generate import FrozenScale
 from singan_jax.images import Image
 from singan_jax.models import Variables
+from singan_jax.official import settings
 from singan_jax.programs import Bucket
 from singan_jax.pyramid import Pyramid
 
@@ -40,8 +42,8 @@ class OfficialRun:
 
     Attributes:
       folder: the run's.
-      config: see `official_config.config_of`.
-      image: see `official_config.image_of`.
+      config: see `settings.config_of`.
+      image: see `settings.image_of`.
       scales: one per scale, coarsest first, without a members axis.
       discriminators: variables of the critic of each scale.
     """
@@ -88,17 +90,20 @@ def read_run(folder: str | pathlib.Path) -> OfficialRun:
             )
     generators = [torch_files.state_dict(folder / f"{n}/netG.pth") for n in range(len(reals))]
     width, num_layers = _architecture(folder / "0/netG.pth", generators[0])
-    config = official_config.config_of(folder, reals, width, num_layers)
-    image = official_config.image_of(folder, reals[-1])
+    config = settings.config_of(folder, reals, width, num_layers)
+    z_recs = _noises(folder / "Zs.pth", [real.shape for real in reals], config.padding)
+    if np.any(_border(z_recs[0], config.padding)):
+        config = dataclasses.replace(config, noise_padding=True)
+    image = settings.image_of(folder, reals[-1])
     bucket = Bucket(config, image.shape)
     noise_amps = _entries(folder / "NoiseAmp.pth", len(reals))
-    z_recs = _entries(folder / "Zs.pth", len(reals))
     scales, discriminators = [], []
     for n, (state, shapes) in enumerate(zip(generators, bucket.shapes, strict=True)):
         generator = _variables(folder / f"{n}/netG.pth", state, shapes.frozen.generator, "tail.0")
-        z_rec = _z_rec(folder / "Zs.pth", n, z_recs[n], reals[n].shape, config.padding)
+        z_rec = _z_rec(folder / "Zs.pth", n, z_recs[n], config)
         noise_amp = _amplitude(folder / "NoiseAmp.pth", n, noise_amps[n])
-        scales.append(jax.tree.map(jnp.asarray, FrozenScale(generator, noise_amp, z_rec)))
+        frozen: Any = FrozenScale(generator, noise_amp, z_rec)
+        scales.append(jax.tree.map(jnp.asarray, frozen))
         path = folder / f"{n}/netD.pth"
         critic = shapes.state.discriminator.variables
         discriminators.append(_variables(path, torch_files.state_dict(path), critic, "tail"))
@@ -198,26 +203,45 @@ def _key(place: tuple[str, ...], tail: str) -> str:
     return f"{name}.conv.weight" if kind == "kernel" else f"{name}.norm.{_NORM[kind]}"
 
 
-def _z_rec(path: pathlib.Path, scale: int, entry: Any, shape: tuple[int, ...], padding: int) -> Any:
-    """The noise of the reconstruction at a scale, (h, w, 1 or C), for an image of `shape` there."""
-    height, width, channels = shape
-    padded = (1, channels, height + 2 * padding, width + 2 * padding)
-    if not isinstance(entry, np.ndarray) or entry.shape != padded:
-        raise InputError(
-            f"{path}: the noise of scale {scale} is not of shape {padded}, which its image and "
-            "network need; give the files of one run"
-        )
-    noise = entry[0, :, padding:-padding, padding:-padding]
-    if np.count_nonzero(noise) != np.count_nonzero(entry):
-        raise InputError(
-            f"{path}: the noise of scale {scale} goes on in the padding, as animation_train makes "
-            "it; give a run trained with zero padding (main_train.py)"
-        )
+def _noises(
+    path: pathlib.Path, shapes: Sequence[tuple[int, ...]], padding: int
+) -> list[np.ndarray]:
+    """The noise of the reconstruction at each scale, (1, h, w, C) with the padding."""
+    found = []
+    for n, (entry, (height, width, channels)) in enumerate(
+        zip(_entries(path, len(shapes)), shapes, strict=True)
+    ):
+        padded = (1, channels, height + 2 * padding, width + 2 * padding)
+        if not isinstance(entry, np.ndarray) or entry.shape != padded:
+            raise InputError(
+                f"{path}: the noise of scale {n} is not of shape {padded}, which its image and "
+                "network need; give the files of one run"
+            )
+        found.append(np.moveaxis(entry, 1, -1))
+    return found
+
+
+def _border(noise: np.ndarray, padding: int) -> np.ndarray:
+    """A noise map with its inner part, where the image is, set to zero."""
+    border = noise.copy()
+    border[:, padding:-padding, padding:-padding] = 0
+    return border
+
+
+def _z_rec(path: pathlib.Path, scale: int, noise: np.ndarray, config: Config) -> Any:
+    """The noise of the reconstruction, (1, *noise_shape)."""
+    if not config.noise_padding:
+        if np.any(_border(noise, config.padding)):
+            raise InputError(
+                f"{path}: the noise of scale {scale} goes on in the padding, and that of scale 0 "
+                "does not; give the file that the official code wrote"
+            )
+        noise = noise[:, config.padding : -config.padding, config.padding : -config.padding]
     if scale == 0:
-        if not (noise == noise[:1]).all():
+        if not (noise == noise[..., :1]).all():
             raise InputError(
                 f"{path}: the noise of scale 0 differs between channels, where the official code "
                 "repeats one; give the file that it wrote"
             )
-        noise = noise[:1]
-    return np.moveaxis(noise, 0, -1)
+        noise = noise[..., :1]
+    return noise

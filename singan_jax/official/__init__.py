@@ -1,0 +1,1 @@
+"""Reads models of the official PyTorch SinGAN and makes them members of fleets."""

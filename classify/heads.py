@@ -81,7 +81,6 @@ def train_heads(
     num_classes: int,
     sets: Sequence[TrainSet],
     settings: TrainSettings,
-    progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, TrainedHead]]:
     """Trains a head for each set.
 
@@ -93,7 +92,6 @@ def train_heads(
       num_classes: length of the output.
       sets: at least one, of rows of the pool.
       settings: of all heads.
-      progress: told how many more heads are trained.
 
     Yields:
       Place in `sets` and the head, in order, as they become ready.
@@ -116,8 +114,6 @@ def train_heads(
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
         result = train(sharding.to_devices(sharding.padded(stacked, size)), *pool)
         best, curves = sharding.to_host(result, len(block))
-        if progress:
-            progress(len(block))
         for place, one in enumerate(block):
             training.check_curves(curves[place], one.key, settings.lr)
             yield (

@@ -1,10 +1,12 @@
-"""Measures speed on the machine at hand, beside PyTorch where it is installed.
+"""Measures speed and memory on the machine at hand, beside PyTorch where it is installed.
 
-    python -m launch.benchmark --suites=step --peer=torch --json=step.json
-    python -m launch.benchmark --suites=conv,sample
+    python -m launch.benchmark --suites=step --peer=torch --json=step.json --plot=step.png
+    python -m launch.benchmark --suites=conv --suites=sample
 
 Suites:
 
+    memory    MiB of training's programs by scale; peak of a process by the size of its fleet
+    pipeline  seconds from images to samples, with a cold and a warm compilation cache, in parts
     conv      GFLOP/s of each way to compute a layer, beside the machine's matrix product
     step      milliseconds of one training iteration at several sizes
     fleet     generators an hour, all scales of an image; for several sizes, numbers of members and
@@ -14,19 +16,23 @@ Suites:
     features  features a second from frozen backbones, patches of 224x224 pixels
     heads     classifier heads a second: a whole study's, on cached features
 
-Each is warmed up and repeated; medians are given. Compare numbers of one run only: machines differ,
+Times are of --repeats runs after one to warm up (but for pipeline, whose point is not to): medians,
+with the fastest and the slowest run in brackets. Compare numbers of one run only: machines differ,
 and change with what else they do. --peer=torch needs `pip install -e '.[torch]'`.
 
-How long: conv 2 minutes, step 1 (3 with the peer), fleet 3 (6), sample half a minute, patches 5,
-features 1, heads 1. On 2 CPU cores a fleet of 8 images at 64 pixels trains 1.7 times as fast as
-PyTorch as it comes, and 1.2 times as fast as PyTorch in its best configuration; all heads of a
-study take half a minute.
+How long, in minutes: memory 8, pipeline 6, conv 2, step 1 (3 with the peer), fleet 3 (6), sample
+half a one, patches 7, features 1, heads 3. On 2 CPU cores a fleet of 8 images at 64 pixels trains
+1.7 times as fast as PyTorch as it comes, and 1.2 times as fast as PyTorch in its best
+configuration; all heads of a study take half a minute.
 """
 
+import importlib.metadata
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -34,50 +40,102 @@ from absl import flags
 
 import singan_jax
 from launch import cli
-from launch.benchmarks import conv, features, fleet, heads, patches, sample, step
+from launch.benchmarks import (
+    conv,
+    features,
+    fleet,
+    heads,
+    memory,
+    patches,
+    pipeline,
+    plot,
+    sample,
+    step,
+)
+from launch.benchmarks.timing import FASTEST, SLOWEST
 from singan_jax import runtime
 from singan_jax.workdir import write_atomically
 
-SUITES = flags.DEFINE_multi_enum(
-    "suites",
-    ["step"],
-    ["conv", "step", "fleet", "sample", "patches", "features", "heads"],
-    "what to measure; may be repeated",
+# Each takes the repeats and whether to measure the peer too, and yields rows. They run in this
+# order: the first two work in processes of their own, which need the devices for themselves.
+SUITES: dict[str, Callable[[int, bool], Iterator[dict[str, Any]]]] = {
+    "memory": memory.run,
+    "pipeline": pipeline.run,
+    "conv": conv.run,
+    "step": step.run,
+    "fleet": fleet.run,
+    "sample": sample.run,
+    "patches": patches.run,
+    "features": features.run,
+    "heads": heads.run,
+}
+CHOSEN = flags.DEFINE_multi_enum(
+    "suites", ["step"], list(SUITES), "what to measure; may be repeated"
 )
 PEER = flags.DEFINE_enum("peer", None, ["torch"], "measure this beside ours, where a suite can")
 REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each, after one to warm up", lower_bound=1)
 JSON = flags.DEFINE_string("json", None, "file for the results, the machine and the versions")
-
-
-def _rows(suite: str) -> Iterator[dict[str, Any]]:
-    peer = PEER.value == "torch"
-    if suite == "conv":
-        return conv.run(REPEATS.value, peer)
-    if suite == "step":
-        return step.run(REPEATS.value, peer)
-    if suite == "fleet":
-        return fleet.run(REPEATS.value, peer)
-    if suite == "features":
-        return features.run(REPEATS.value, peer)
-    if suite == "heads":
-        return heads.run()
-    return sample.run(REPEATS.value, peer) if suite == "sample" else patches.run()
+PLOT = flags.DEFINE_string("plot", None, "PNG file for bars of the results")
 
 
 def main() -> None:
     """Runs the suites, prints a table each and writes the results."""
+    for path in filter(None, (JSON.value, PLOT.value)):
+        if not pathlib.Path(path).absolute().parent.is_dir():
+            raise singan_jax.InputError(f"{path}: its folder does not exist; make it first")
     singan_jax.configure_jax()
-    results: dict[str, Any] = {"cpus": os.cpu_count(), **runtime.provenance(), "suites": {}}
-    for suite in SUITES.value:
-        rows = results["suites"][suite] = []
-        print(f"# {suite}", flush=True)
-        for row in _rows(suite):
-            rows.append(row)
-            shown = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-            print("  " + ", ".join(shown), flush=True)
-        print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format), flush=True)
+    suites: dict[str, list[dict[str, Any]]] = {}
+    for suite, run in SUITES.items():
+        if suite in CHOSEN.value:
+            rows = suites[suite] = []
+            print(f"# {suite}", flush=True)
+            for row in run(REPEATS.value, PEER.value is not None):
+                rows.append(row)
+                print("  " + ", ".join(f"{k} {v}" for k, v in _shown(row).items()), flush=True)
+            table = pd.DataFrame([_shown(row) for row in rows]).fillna("")
+            print(table.to_string(index=False), flush=True)
+    machine = _machine()  # uses the devices
     if JSON.value:
-        write_atomically(pathlib.Path(JSON.value), json.dumps(results, indent=1) + "\n")
+        text = json.dumps({**machine, "suites": suites}, indent=1)
+        write_atomically(pathlib.Path(JSON.value), text + "\n")
+    if PLOT.value:
+        versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+        note = f"{machine['cpus']} x {machine['cpu']}; {', '.join(machine['devices'])}; {versions}"
+        plot.write(pathlib.Path(PLOT.value), suites, note)
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row for people: each number with what its runs were within."""
+    texts = {}
+    for name, value in row.items():
+        if not name.endswith((FASTEST, SLOWEST)):
+            texts[name] = f"{value:.4g}" if isinstance(value, float) else str(value)
+            runs = row.get(name + FASTEST), row.get(name + SLOWEST)
+            if runs[0] != runs[1]:
+                texts[name] += f" ({runs[0]:.4g} to {runs[1]:.4g})"
+    return texts
+
+
+def _machine() -> dict[str, Any]:
+    """What was measured, on what, with which versions and settings."""
+    found = runtime.provenance()
+    if PEER.value:
+        found["versions"][PEER.value] = importlib.metadata.version(PEER.value)
+    cpus = re.findall(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "system": platform.platform(),
+        "cpu": cpus[0] if cpus else platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_gib": round(memory_bytes / 2**30, 1),
+        **found,
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("XLA_", "JAX_", "OMP_", "LIBTPU_"))
+        },
+        "repeats": REPEATS.value,
+    }
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
 
     The last rows are both gradients of one layer of eight members, each with its own weights.
     """
-    peak = _gemm(repeats)
-    yield {"map": "matrix product 1024", "gflops": peak, "share": 1.0}
+    product = _gemm(repeats)
+    peak = product.median
+    yield {"map": "matrix product 1024", **product.row("gflops"), "share": 1.0}
     for batch, side, c_in, c_out in LAYERS:
         x = jax.random.normal(jax.random.key(0), (batch, side + 2, side + 2, c_in))
         w = jax.random.normal(jax.random.key(1), (3, 3, c_in, c_out))
@@ -43,17 +44,15 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
             for implementation in conv.IMPLEMENTATIONS:
                 call = functools.partial(op, implementation=implementation)
                 timing = _looped(call, arguments, max(2, int(2e9 / flops)), repeats)
-                rate = flops / timing.median / 1e9
+                rate = timing.rate(flops / 1e9)
                 yield {
                     "map": name,
                     "layer": f"{batch}x{side}x{side} {c_in}->{c_out}",
                     "implementation": implementation,
                     "chosen": implementation == conv.choose(name, c_in, c_out),
-                    "gflops": rate,
-                    "best_gflops": flops / timing.fastest / 1e9,
-                    "share": rate / peak,
+                    **rate.row("gflops"),
+                    "share": rate.median / peak,
                 }
-
     yield from _fleet_gradient(repeats, peak, peer)
 
 
@@ -78,20 +77,21 @@ def _fleet_gradient(repeats: int, peak: float, peer: bool) -> Iterator[dict[str,
             sharding.over_members(gradients(conv.convolve)), *sharding.to_devices((x, w))
         ),
     }
-    seconds = {name: measure(way, repeats).median for name, way in ways.items()}
+    timings = {name: measure(way, repeats) for name, way in ways.items()}
     if peer:
-        seconds["PyTorch, all threads"] = _torch_gradient(members, side, channels, repeats)
-    for name, one in seconds.items():
+        timings["PyTorch, all threads"] = _torch_gradient(members, side, channels, repeats)
+    for name, timing in timings.items():
+        rate = timing.rate(flops / 1e9)
         yield {
             "map": "gradients",
             "layer": f"{members} members {side}x{side} {channels}->{channels}",
             "implementation": name,
-            "gflops": flops / one / 1e9,
-            "share": flops / one / 1e9 / peak,
+            **rate.row("gflops"),
+            "share": rate.median / peak,
         }
 
 
-def _torch_gradient(members: int, side: int, channels: int, repeats: int) -> float:
+def _torch_gradient(members: int, side: int, channels: int, repeats: int) -> Timing:
     import torch
 
     layers = [torch.nn.Conv2d(channels, channels, 3, bias=False) for _ in range(members)]
@@ -101,12 +101,12 @@ def _torch_gradient(members: int, side: int, channels: int, repeats: int) -> flo
         for layer, image in zip(layers, images, strict=True):
             layer(image).square().sum().backward()
 
-    return measure(call, repeats).median
+    return measure(call, repeats)
 
 
-def _gemm(repeats: int) -> float:
+def _gemm(repeats: int) -> Timing:
     a = jax.random.normal(jax.random.key(0), (1024, 1024))
-    return 2 * 1024**3 / _looped(jnp.dot, (a, a / 1024), 4, repeats).median / 1e9
+    return _looped(jnp.dot, (a, a / 1024), 4, repeats).rate(2 * 1024**3 / 1e9)
 
 
 def _looped(
@@ -122,5 +122,4 @@ def _looped(
         zero = jnp.zeros(jax.eval_shape(op, first, *rest).shape)
         return jax.lax.fori_loop(0, count, step, zero)
 
-    timing = measure(lambda: loop(*arguments), repeats)
-    return Timing(*(seconds / count for seconds in timing))
+    return measure(lambda: loop(*arguments), repeats).times(1 / count)

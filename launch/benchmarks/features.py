@@ -16,7 +16,7 @@ import numpy as np
 from classify.backbone import RANDOM, load_backbone
 from classify.features import BLOCK, FeatureCache
 from classify.resnet import RESNETS
-from launch.benchmarks.timing import in_processes, measure
+from launch.benchmarks.timing import Timing, in_processes, measure
 from singan_jax import sharding
 
 SIDE = 224
@@ -25,17 +25,18 @@ SIDE = 224
 def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     """Yields a row per backbone; ratios are our rate over the peer's."""
     for name in ("resnet50", "alexnet"):
-        row: dict[str, Any] = {"backbone": name, "per_s": _ours(name, repeats)}
+        row: dict[str, Any] = {"backbone": name, **_ours(name, repeats).row("per_s")}
         if peer:
-            row["torch_threads_per_s"] = _torch(name, repeats, processes=1)
-            row["torch_processes_per_s"] = _torch(name, repeats, processes=os.cpu_count() or 1)
+            cores = os.cpu_count() or 1
+            row |= _torch(name, repeats, processes=1).row("torch_threads_per_s")
+            row |= _torch(name, repeats, processes=cores).row("torch_processes_per_s")
             row["ratio_as_shipped"] = row["per_s"] / row["torch_threads_per_s"]
             best = max(row["torch_threads_per_s"], row["torch_processes_per_s"])
             row["ratio_best_peer"] = row["per_s"] / best
         yield row
 
 
-def _ours(name: str, repeats: int) -> float:
+def _ours(name: str, repeats: int) -> Timing:
     backbone = load_backbone(name, RANDOM, SIDE)
     count = sharding.padded_size(1) * BLOCK
     rng = np.random.default_rng(0)
@@ -46,15 +47,15 @@ def _ours(name: str, repeats: int) -> float:
             patches = rng.integers(0, 256, (count, SIDE, SIDE, 1), np.uint8)
             return cache.get(list(patches), [""] * count, progress=False)
 
-        return count / measure(call, repeats).median
+        return measure(call, repeats).rate(count)
 
 
-def _torch(name: str, repeats: int, *, processes: int) -> float:
+def _torch(name: str, repeats: int, *, processes: int) -> Timing:
     """Features a second of all processes together."""
-    return sum(in_processes(_torch_rate, processes, name, repeats))
+    return Timing.total(in_processes(_torch_rate, processes, name, repeats))
 
 
-def _torch_rate(name: str, repeats: int, threads: int) -> float:
+def _torch_rate(name: str, repeats: int, threads: int) -> Timing:
     """Features a second of this process."""
     import torch
 
@@ -69,4 +70,4 @@ def _torch_rate(name: str, repeats: int, threads: int) -> float:
     network.eval()
     images = torch.randn(BLOCK, 3, SIDE, SIDE)
     with torch.inference_mode():
-        return BLOCK / measure(lambda: network(images), repeats).median
+        return measure(lambda: network(images), repeats).rate(BLOCK)

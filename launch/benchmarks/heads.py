@@ -5,7 +5,6 @@ training and 929 validation patches of 5408, filled up by half as many again. Fe
 which costs the same.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,32 +12,28 @@ import numpy as np
 
 from classify.heads import train_heads
 from classify.training import TrainSet, TrainSettings
+from launch.benchmarks.timing import measure
 
 _POOL, _FEATURES, _CLASSES = 5408, 2048, 3
 _TRAIN, _VALIDATION, _FILL = 2167, 929, 833
 _FOLDS, _REGIMES, _SEEDS = 3, 8, 5
 
 
-def run() -> Iterator[dict[str, Any]]:
-    """Yields one row; `read_gb_per_s` counts the features of each batch once."""
+def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    """Yields one row; `read_gb_per_s` counts the features of each batch once. There is no peer."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(_POOL, _FEATURES)).astype(np.float32)
     labels = rng.integers(0, _CLASSES, _POOL)
     sets = list(_sets(rng))
     settings = TrainSettings()
-    start = time.perf_counter()
-    first = 0.0
-    for place, _ in train_heads(features, labels, _CLASSES, sets, settings):
-        first = first if place else time.perf_counter() - start
-    seconds = time.perf_counter() - start
+    timing = measure(lambda: list(train_heads(features, labels, _CLASSES, sets, settings)), repeats)
     rows = sum(len(one.train) + len(one.validation) for one in sets) * settings.epochs
     yield {
         "heads": len(sets),
         "epochs": settings.epochs,
-        "seconds": seconds,
-        "seconds_to_first": first,
-        "heads_per_s": len(sets) / seconds,
-        "read_gb_per_s": rows * _FEATURES * 4 / seconds / 1e9,
+        **timing.row("seconds"),
+        "heads_per_s": len(sets) / timing.median,
+        "read_gb_per_s": rows * _FEATURES * 4 / timing.median / 1e9,
     }
 
 

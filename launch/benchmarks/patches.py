@@ -17,25 +17,29 @@ from skimage import filters
 
 from data_pipeline import bcdr, extract, patches, phantom
 from data_pipeline.records import Box, Mammogram, Reading
+from launch.benchmarks.timing import Timing
 
 SETTINGS = phantom.PhantomSettings(  # more than 200 films and 20 digital images
     film_patients=31, digital_patients=3, normal_patients=5, film_scale=1.0, digital_scale=1.0
 )
 
 
-def run(settings: phantom.PhantomSettings = SETTINGS) -> Iterator[dict[str, Any]]:
-    """Yields a row for films and one for digital images.
+def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    """Yields a row for films and one for digital images; the other way is timed once.
 
     Each has the numbers of images and patches, patches per second of both ways, their ratio, and
     the peak memory of this process so far in MiB, without what it needs for the other way.
     """
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name, "phantom")
-        phantom.write(root, settings, progress=True, workers=2)  # their memory is not ours
+        phantom.write(root, SETTINGS, progress=True, workers=2)  # their memory is not ours
         mammograms = bcdr.read(root).mammograms
         for image_format in ("Film", "Digital"):
             chosen = [m for m in mammograms if m.format == image_format]
-            count, seconds = _time(chosen, pathlib.Path(name, image_format))
+            runs = [
+                _time(chosen, pathlib.Path(name, f"{image_format} {n}")) for n in range(repeats + 1)
+            ]
+            count, timing = runs[0][0], Timing.of(seconds for _, seconds in runs[1:])
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             with mock.patch.object(patches, "healthy_boxes", healthy_boxes_by_pixel):
                 same, slow = _time(chosen, pathlib.Path(name, f"{image_format} by pixel"))
@@ -43,9 +47,9 @@ def run(settings: phantom.PhantomSettings = SETTINGS) -> Iterator[dict[str, Any]
             yield {
                 "images": f"{len(chosen)} {image_format}",
                 "patches": len(count),
-                "patches_per_second": len(count) / seconds,
+                **timing.rate(len(count)).row("patches_per_second"),
                 "by_pixel_per_second": len(count) / slow,
-                "ratio": slow / seconds,
+                "ratio": slow / timing.median,
                 "peak_mib": memory,
             }
 

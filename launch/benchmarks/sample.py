@@ -5,20 +5,19 @@ files.
 """
 
 import functools
-import statistics
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from launch.benchmarks.timing import measure
+from launch.benchmarks.timing import Timing, measure
 from singan_jax import sample, sharding, train_scale
 from singan_jax.config import Config, preset
 from singan_jax.generate import FrozenScale
 from singan_jax.programs import Bucket
 from singan_jax.pyramid import Pyramid
+from singan_jax.train_step import Hyper
 
 COUNT = 64  # samples of each member and call
 
@@ -32,24 +31,21 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     scales = []
     for n, size in enumerate(bucket.pyramid.sizes):
         begin = functools.partial(train_scale.begin, config, n, inherited=None)
-        image = jnp.zeros((members, *size, 3))
-        task, state = jax.vmap(begin)(keys, image, image, jnp.ones(members, bool))
+        image = jnp.zeros((members, 1, *size, 3))
+        arguments = (keys, Hyper.of(config, {}), image, image, jnp.ones(members, bool))
+        task, state = jax.vmap(begin, in_axes=(0, None, 0, 0, 0))(*arguments)
         scales.append(FrozenScale(state.generator.variables, task.noise_amp, state.z_rec))
     plan = sample.Plan(config, bucket.pyramid, 3, len(scales))
     timing = measure(lambda: sample.draw(plan, scales, keys, COUNT), repeats)
-    row = {
-        "members": members,
-        "samples_per_s": members * COUNT / timing.median,
-        "fastest": members * COUNT / timing.fastest,
-        "slowest": members * COUNT / timing.slowest,
-    }
+    rate = timing.rate(members * COUNT)
+    row: dict[str, Any] = {"members": members, **rate.row("samples_per_s")}
     if peer:
-        row["torch_per_s"] = _torch_per_s(config, bucket.pyramid, repeats)
+        row |= _torch_rate(config, bucket.pyramid, repeats).row("torch_per_s")
         row["ratio"] = row["samples_per_s"] / row["torch_per_s"]
     yield row
 
 
-def _torch_per_s(config: Config, pyramid: Pyramid, repeats: int) -> float:
+def _torch_rate(config: Config, pyramid: Pyramid, repeats: int) -> Timing:
     import torch
 
     from launch.benchmarks import torch_peer
@@ -60,11 +56,10 @@ def _torch_per_s(config: Config, pyramid: Pyramid, repeats: int) -> float:
         for n in range(pyramid.num_scales)
     ]
     chain = torch_peer.Chain(generators, [0.1] * pyramid.num_scales, pyramid)
-    seconds = []
-    for _ in range(repeats + 1):  # the first warms up
-        start = time.perf_counter()
+
+    def draw() -> None:
         for _ in range(COUNT):
             noises = [torch.randn(1, 3 if n else 1, *size) for n, size in enumerate(pyramid.sizes)]
             chain.draw(config, noises)
-        seconds.append(time.perf_counter() - start)
-    return COUNT / statistics.median(seconds[1:])
+
+    return measure(draw, repeats).rate(COUNT)

@@ -6,7 +6,6 @@ The peer: `torch_peer`, in one process with all threads, and in one process a co
 
 import functools
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch.benchmarks.timing import in_processes, measure
+from launch.benchmarks.timing import Timing, in_processes, measure
 from singan_jax import sharding, train_scale
 from singan_jax.config import Config
 from singan_jax.pyramid import Pyramid
+from singan_jax.train_step import Hyper
 
 # (side in pixels, channels, iterations a run)
 SIZES = ((32, 32, 20), (64, 32, 8), (64, 64, 4), (128, 64, 1))
@@ -28,46 +28,49 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     """Yields a row per size; ratios are the peer's time over ours."""
     for side, width, iterations in SIZES:
         row: dict[str, Any] = {"size": f"{side}x{side}, {width} ch"}
-        row["compile_s"], row["ms"] = _ours(side, width, iterations, repeats)
+        row["compile_s"], ours = _ours(side, width, iterations, repeats)
+        row |= ours.row("ms")
         if peer:
-            row["torch_threads_ms"] = _torch(side, width, iterations, repeats, processes=1)
-            row["torch_processes_ms"] = _torch(
-                side, width, iterations, repeats, processes=os.cpu_count() or 1
-            )
+            measured = functools.partial(_torch, side, width, iterations, repeats)
+            row |= measured(processes=1).row("torch_threads_ms")
+            row |= measured(processes=os.cpu_count() or 1).row("torch_processes_ms")
             row["ratio_as_shipped"] = row["torch_threads_ms"] / row["ms"]
             best = min(row["torch_threads_ms"], row["torch_processes_ms"])
             row["ratio_best_peer"] = best / row["ms"]
         yield row
 
 
-def _ours(side: int, width: int, iterations: int, repeats: int) -> tuple[float, float]:
+def _ours(side: int, width: int, iterations: int, repeats: int) -> tuple[float, Timing]:
     """Seconds of compilation (or of reading it from the cache) and milliseconds a member."""
     config = Config(base_channels=width, max_channels=width, min_size=side, max_size=2 * side)
     plan = Pyramid((side, side), 1.0, 0.75, ((side, side), (side, side)))
     members = sharding.padded_size(1)
     keys = jax.random.split(jax.random.key(0), members)
-    reals = jax.random.uniform(keys[0], (members, side, side, 3), minval=-1.0)
+    hyper = jax.tree.map(lambda x: jnp.full(members, x), Hyper.of(config, {}))
+    reals = jax.random.uniform(keys[0], (members, 1, side, side, 3), minval=-1.0)
     begin = functools.partial(train_scale.begin, config, 0, inherited=None)
     chunk = functools.partial(train_scale.train_chunk, config, plan, 0)
-    inputs = sharding.to_devices((keys, reals, jnp.zeros_like(reals), jnp.ones(members, bool)))
+    inputs = sharding.to_devices(
+        (keys, hyper, reals, jnp.zeros_like(reals), jnp.ones(members, bool))
+    )
     task, state = sharding.over_members(begin)(*inputs)
     start, stop = np.int32(0), np.int32(iterations)
     started = time.perf_counter()
     lowered = sharding.over_members(chunk, shared=2).lower((), task, state, start, stop)
     compiled = lowered.compile()
     compile_s = time.perf_counter() - started
-    seconds = measure(lambda: compiled((), task, state, start, stop), repeats).median
-    return compile_s, 1e3 * seconds / iterations / members
+    timing = measure(lambda: compiled((), task, state, start, stop), repeats)
+    return compile_s, timing.times(1e3 / iterations / members)
 
 
-def _torch(side: int, width: int, iterations: int, repeats: int, *, processes: int) -> float:
+def _torch(side: int, width: int, iterations: int, repeats: int, *, processes: int) -> Timing:
     """Milliseconds a member of processes that train one each; one process takes all threads."""
-    seconds = in_processes(_torch_seconds, processes, side, width, iterations, repeats)
-    return 1e3 * statistics.mean(seconds) / processes
+    timings = in_processes(_torch_timing, processes, side, width, iterations, repeats)
+    return Timing.total(timings).times(1e3 / processes**2)  # the mean, of as many at once
 
 
-def _torch_seconds(side: int, width: int, iterations: int, repeats: int, threads: int) -> float:
-    """Median seconds of an iteration in this process."""
+def _torch_timing(side: int, width: int, iterations: int, repeats: int, threads: int) -> Timing:
+    """Seconds of an iteration in this process."""
     import torch
 
     from launch.benchmarks import torch_peer
@@ -85,11 +88,9 @@ def _torch_seconds(side: int, width: int, iterations: int, repeats: int, threads
         alpha=[0.2, 0.5, 0.8],
         noise_amp=1.0,
     )
-    member.iterate(inputs)
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
+
+    def iterate() -> None:
         for _ in range(iterations):
             member.iterate(inputs)
-        seconds.append((time.perf_counter() - started) / iterations)
-    return statistics.median(seconds)
+
+    return measure(iterate, repeats).times(1 / iterations)

@@ -11,9 +11,9 @@ import PIL.Image
 
 from classify import report_style as style
 from classify.cells import Results
-from classify.frechet import single_image_distance
 from classify.replicates import replicates
 from data_pipeline.metadata import PatchRecord
+from singan_jax.evaluate.frechet import single_image_distance
 
 _LONGEST = 192  # pixels of the longer side of a picture: twice what it is shown at
 

@@ -7,7 +7,7 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classify.frechet import frechet_distance, single_image_distance
+from singan_jax.evaluate.frechet import frechet_distance, single_image_distance
 
 numbers = st.floats(-10, 10)
 deviations = st.floats(0, 10)

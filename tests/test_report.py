@@ -12,9 +12,9 @@ from report_data import DISTANCE, VERDICT, draw_patch, grey_values, make_data
 from sklearn.metrics import confusion_matrix
 
 from classify import gallery, report
-from classify.frechet import single_image_distance
 from classify.replicates import replicates
 from classify.verdict import verdict
+from singan_jax.evaluate.frechet import single_image_distance
 
 SECTIONS = [
     *("answer", "roc", "generators", "zooms", "learning", "confusion", "subgroups"),

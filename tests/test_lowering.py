@@ -12,6 +12,8 @@ from classify import heads, training
 from classify.backbone import load_backbone
 from classify.training import TrainSettings
 from singan_jax import sample, sharding, train_scale
+from singan_jax.evaluate import measures
+from singan_jax.manipulate import animation, operations
 from singan_jax.programs import Bucket
 
 PLATFORMS = {"cuda": "gpu", "tpu": "tpu"}  # names of a platform to lower for, and of its backend
@@ -58,7 +60,8 @@ def test_beginning_and_finishing_a_scale(lowers, bucket, scale):
     members = sharding.padded_size(1)
     _, task, state = arguments(bucket, scale, members)
     begin = functools.partial(train_scale.begin, tiny.CONFIG, scale, inherited=None)
-    lowers(sharding.over_members(begin), task.key, task.real, task.real, state.healthy)
+    inputs = (task.key, task.hyper, task.real, task.real, state.healthy)
+    lowers(sharding.over_members(begin), *inputs)
     finish = functools.partial(train_scale.finish, tiny.CONFIG, bucket.pyramid, scale)
     lowers(sharding.over_members(finish), task, state)
 
@@ -73,6 +76,38 @@ def test_sampling(lowers, bucket):
         lowers(sample._program(plan, 2), frozen, keys, sharding.scalar_spec(jnp.int32))
     finally:
         sample._program.cache_clear()
+
+
+@pytest.mark.parametrize("task", ["inject", "super_resolve", "animate"])
+def test_manipulations(lowers, bucket, task):
+    members, plan = sharding.padded_size(1), sample.Plan(tiny.CONFIG, bucket.pyramid, 3, 3, 1)
+    frozen = tuple(s.frozen for s in bucket.shapes)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    first = jax.ShapeDtypeStruct((), jnp.int32)
+    coarse, finest = (jax.ShapeDtypeStruct(s.rec.shape[1:], jnp.float32) for s in bucket.shapes[1:])
+    doubled = operations.Enlargement(tiny.CONFIG, bucket.pyramid, 3, 2.0)
+    walk = animation.Walk(*(jax.ShapeDtypeStruct((), dtype) for dtype in ("int32", *2 * ("f4",))))
+    cached, settings, given = {
+        "inject": (operations._injection, (plan, 2), (frozen, coarse, key, first)),
+        "super_resolve": (operations._enlargement, (doubled, 2), (frozen[-1], finest, key, first)),
+        "animate": (
+            animation._program,
+            (tiny.CONFIG, bucket.pyramid, 2),
+            (frozen, key, walk, first),
+        ),
+    }[task]
+    cached.cache_clear()  # those of the backend that tests run on
+    try:
+        lowers(cached(*settings), *sharding.specs(given, members))
+    finally:
+        cached.cache_clear()
+
+
+def test_measures(lowers, bucket):
+    members = sharding.padded_size(1)
+    measure = functools.partial(measures.measure_member, weights=())
+    arrays = [jax.ShapeDtypeStruct((*n, 17, 18, 3), jnp.float32) for n in ((), (4,))]
+    lowers(sharding.over_members(measure), *sharding.specs(arrays, members))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet50", "resnet_small"])

@@ -1,0 +1,174 @@
+r"""Manipulates images with the members of a trained fleet: the applications of the SinGAN paper.
+
+    python -m launch.manipulate --task=harmonize --workdir=fleet --out=harmonized \
+        --members=starry_night --input=pasted.png --mask=pasted_mask.png
+    python -m launch.manipulate --task=edit --workdir=fleet --out=edited \
+        --input=edits/ --mask=masks/
+    python -m launch.manipulate --task=paint --workdir=fleet --out=painted --input=painting.png
+    python -m launch.manipulate --task=paint --workdir=fleet --out=flat --input=painting.png \
+        --start_scale=2 --quantize
+    python -m launch.manipulate --task=super_resolve --workdir=fleet --out=large --input=photos/
+    python -m launch.manipulate --task=animate --workdir=fleet --out=moving --format=webp
+    python -m launch.manipulate --task=retarget --workdir=fleet --out=wide --width=400
+
+harmonize      makes an object that was pasted into --input look like the rest
+edit           makes parts that were copied or shifted about in --input fit in
+paint          turns a painting into an image of the member's kind; --quantize reduces it to the 5
+               main colours of the training image, for which the start scale is trained on first
+               (as long as it was trained: minutes a member)
+super_resolve  enlarges --input, usually the member's own image, --factor times
+animate        moves what is in the image
+retarget       new images of another size
+
+--input and --mask name a file, which then serves all members, or a folder of files named as the
+members. Inputs are stretched to the size that the member was trained at. Masks are white on black,
+of their input's size, and grow by 7 pixels (harmonize) or 20 (edit) with soft edges; outside, the
+input stays as it is. For an edit without a mask, take paint.
+
+Writes <out>/<member>/scale<n>_<k>.png, where n is the scale that it starts from, for animations
+scale<n>.gif or .webp; <out>/manifest.jsonl, a line per file; and without --start_scale, which makes
+one of each, sheet.png to choose from. Coarse start scales change much, fine ones little.
+
+Super-resolution wants members trained for it: with a scale factor that is the inverse of the steps
+in which the image grows, and a stronger reconstruction. For factors 2, 4 and 8 that is
+--config.scale_factor=0.793701 --config.alpha_rec=100 --config.min_size=18 and, so that nothing is
+shrunk first, --config.max_size=<longer side of the image>; for others, call this command on a
+--workdir that has no fleet yet, and it names them. Other members smear colours.
+
+How long: a still or frame takes as long as a sample (see launch.sample_fleet), after some 5 seconds
+of compiling for each start scale; animations compile once.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+import singan_jax
+from launch import cli
+from singan_jax.errors import InputError
+from singan_jax.manipulate import input_images, operations, output_files, tasks
+
+# The flags that each task takes beside those that all take; the first ones it needs.
+TASKS = {
+    "harmonize": ("input", "mask", "start_scale", "num_samples"),
+    "edit": ("input", "mask", "start_scale", "num_samples"),
+    "paint": ("input", "start_scale", "num_samples", "quantize"),
+    "super_resolve": ("input", "num_samples", "factor"),
+    "animate": ("start_scale", "num_frames", "alpha", "beta", "fps", "format"),
+    "retarget": ("start_scale", "num_samples", "height", "width"),
+}
+NEEDED = ("input", "mask")
+
+TASK = flags.DEFINE_enum("task", None, list(TASKS), "what to do, see above", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
+OUT = flags.DEFINE_string("out", None, "folder to write to", required=True)
+MEMBERS = flags.DEFINE_list("members", None, "names of members; all that did not go wrong if unset")
+SEED = flags.DEFINE_integer("seed", 0, "seed of the noise", lower_bound=0)
+flags.DEFINE_string("input", None, "image, or folder of images named as the members")
+flags.DEFINE_string("mask", None, "mask of the input, or folder of masks named as the members")
+flags.DEFINE_integer("start_scale", None, "scale to start from; a contact sheet of all if unset")
+flags.DEFINE_integer("num_samples", 1, "images of each start scale", lower_bound=1)
+flags.DEFINE_bool("quantize", False, "paint in few colours; needs --start_scale")
+flags.DEFINE_float("factor", 4.0, "enlargement of super-resolution")
+flags.DEFINE_integer("num_frames", 100, "frames of an animation", lower_bound=2)
+flags.DEFINE_float("alpha", 0.1, "pull of an animation towards the image, 0 to 1")
+flags.DEFINE_float("beta", 0.9, "smoothness of an animation, 0 to below 1; 0.8 to 0.95 look best")
+flags.DEFINE_float("fps", 10.0, "frames a second, 1 to 50", lower_bound=1.0, upper_bound=50.0)
+flags.DEFINE_enum("format", "gif", ["gif", "webp"], "of animations; webp keeps all colours")
+flags.DEFINE_integer("height", None, "of the output in pixels, as trained if unset", lower_bound=1)
+flags.DEFINE_integer("width", None, "of the output in pixels, as trained if unset", lower_bound=1)
+
+
+def main() -> None:
+    """Reads what the task needs, manipulates and writes."""
+    settings = _settings(TASK.value)
+    singan_jax.configure_jax()
+    if TASK.value == "super_resolve" and not (pathlib.Path(WORKDIR.value) / "fleet.json").exists():
+        raise _untrained(settings)
+    fleet = singan_jax.load_fleet(WORKDIR.value)
+    for member in fleet.failed if MEMBERS.value is None else []:
+        cli.complain(f"{member.name}: went wrong in training and is left out")
+    count = settings.get("num_frames") or settings.pop("num_samples")
+    written = output_files.write_manipulations(
+        fleet,
+        OUT.value,
+        _task(settings, fleet),
+        count,
+        settings={"task": TASK.value, **settings},
+        names=MEMBERS.value,
+        start_scale=settings.get("start_scale"),
+        seed=SEED.value,
+    )
+    print(f"{OUT.value}: {written} files, listed in manifest.jsonl")
+
+
+def _settings(task: str) -> dict[str, Any]:
+    """The values of the flags that a task takes.
+
+    Raises:
+      InputError: a flag of another task is given, or one that this task needs is not.
+    """
+    everything = {name for names in TASKS.values() for name in names}
+    for name in sorted(everything - set(TASKS[task])):
+        if flags.FLAGS[name].present:
+            raise InputError(f"--{name} is not for --task={task}; leave it out")
+    settings = {name: flags.FLAGS[name].value for name in TASKS[task]}
+    for name in NEEDED:
+        if name in settings and settings[name] is None:
+            raise InputError(f"--task={task} needs --{name}; see --help")
+    if settings.get("quantize") and settings["start_scale"] is None:
+        raise InputError(
+            "--quantize trains the start scale on; choose --start_scale from a sheet made without "
+            "--quantize"
+        )
+    return settings
+
+
+def _task(settings: Mapping[str, Any], fleet: singan_jax.Fleet) -> tasks.Task:
+    """The manipulation, with its inputs read."""
+    members, config = fleet.select(MEMBERS.value), fleet.config
+    own = {
+        name: value
+        for name, value in settings.items()
+        if name in ("factor", "alpha", "beta", "fps", "height", "width")
+    }
+    if "input" in settings:
+        own["inputs"] = input_images.read_matching(settings["input"], members, config)
+    if "mask" in settings:
+        own["masks"] = input_images.read_masks(settings["mask"], members, own["inputs"], config)
+    match TASK.value:
+        case "harmonize":
+            return tasks.Injection(radius=tasks.HARMONIZE_RADIUS, **own)
+        case "edit":
+            return tasks.Injection(radius=tasks.EDIT_RADIUS, **own)
+        case "paint" if settings["quantize"]:
+            return tasks.FewColours(**own)
+        case "paint":
+            return tasks.Injection(**own)
+        case "super_resolve":
+            return tasks.SuperResolution(**own)
+        case "animate":
+            return tasks.Animation(suffix=settings["format"], **own)
+        case _:
+            return tasks.Retargeting(**own)
+
+
+def _untrained(settings: Mapping[str, Any]) -> InputError:
+    """Says how to train a fleet for super-resolution of the input."""
+    config = singan_jax.Config(min_size=operations.SUPER_RESOLUTION_MIN_SIZE)
+    found, errors = singan_jax.read_images([settings["input"]], config)
+    if errors:
+        return errors[0]
+    longest = max(max(image.shape[:2]) for image in found)
+    wanted = operations.super_resolution_settings(settings["factor"], longest)
+    given = " ".join(f"--config.{name}={value:g}" for name, value in wanted.items())
+    return InputError(
+        f"{WORKDIR.value}: holds no fleet; train one for factor {settings['factor']:g} with python "
+        f"-m launch.train_fleet --images={settings['input']} --workdir={WORKDIR.value} {given}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""The applications of a trained SinGAN: injection, super-resolution, animation, retargeting."""

@@ -1,0 +1,115 @@
+"""Members of a fleet in batches of one shape, with what a manipulation needs of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from singan_jax import images, sharding
+from singan_jax.finished import FinishedScale
+from singan_jax.generate import FrozenScale
+from singan_jax.images import Image
+from singan_jax.manipulate import input_images
+from singan_jax.programs import Bucket
+from singan_jax.sample import Plan
+from singan_jax.trained import Fleet, sampling_key
+from singan_jax.workdir import Member, WorkdirError
+
+_TOGETHER = 16  # members at a time
+
+
+class Batch(NamedTuple):
+    """Members of one shape.
+
+    Attributes:
+      members: whose.
+      bucket: their pyramid and config.
+      finished: all their scales, stacked in this order.
+      keys: their random keys.
+    """
+
+    members: Sequence[Member]
+    bucket: Bucket
+    finished: Sequence[FinishedScale]
+    keys: jax.Array
+
+    @property
+    def scales(self) -> tuple[FrozenScale, ...]:
+        """The frozen scales."""
+        return tuple(finished.frozen for finished in self.finished)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the finest scale."""
+        return self.bucket.pyramid.sizes[-1]
+
+    def plan(self, start_scale: int, **sizes: float) -> Plan:
+        """A plan of all scales."""
+        bucket = self.bucket
+        num_scales = len(self.finished)
+        return Plan(
+            bucket.config, bucket.pyramid, bucket.channels, num_scales, start_scale, **sizes
+        )
+
+    def reals(self, scale: int) -> np.ndarray:
+        """The images that the members were trained on, at a scale: (members, 1, h, w, C).
+
+        Raises:
+          ImageError: an image cannot be read.
+          WorkdirError: it has changed since, or a member was trained on several.
+        """
+        pixels = []
+        for member in self.members:
+            if member.images > 1:
+                raise WorkdirError(
+                    f"{member.source}: {member.name!r} was trained on {member.images} images "
+                    "together, and this manipulation needs one; leave it out of --members"
+                )
+            image = images.read_image(member.source, self.bucket.config)
+            if image.digest != member.digest:
+                raise WorkdirError(
+                    f"{member.source}: differs from the image that {member.name!r} was trained "
+                    "on; restore it"
+                )
+            pixels.append(image.to_float())
+        members = len(pixels)
+        stacked = sharding.to_devices(sharding.padded(np.stack(pixels), members))
+        return sharding.to_host(self.bucket.build_pyramid(stacked)[scale], members)
+
+    def fitted(self, inputs: Mapping[str, Image]) -> np.ndarray:
+        """Each member's input at the size of the finest scale: (members, H, W, C)."""
+        return np.stack(
+            [input_images.fit(inputs[m.name].to_float()[0], self.size) for m in self.members]
+        )
+
+
+def batches(fleet: Fleet, members: Sequence[Member], key: jax.Array) -> Iterator[Batch]:
+    """Members, `_TOGETHER` at most at a time."""
+    for group in dict.fromkeys(member.group for member in members):
+        own = [member for member in members if member.group == group]
+        scales = fleet.scales(group)
+        for start in range(0, len(own), _TOGETHER):
+            part = own[start : start + _TOGETHER]
+            index = np.array([member.index for member in part])
+            finished = jax.tree.map(lambda x, index=index: x[index], scales)
+            keys = jnp.stack([sampling_key(key, member) for member in part])
+            yield Batch(part, fleet.bucket(part[0]), finished, keys)
+
+
+def require_finished(fleet: Fleet, members: Sequence[Member]) -> None:
+    """Raises `WorkdirError` unless all scales of the members are trained, and without a mask."""
+    for member in members:
+        if member.has_mask:
+            raise WorkdirError(
+                f"{fleet.folder}: {member.name!r} was trained with a mask, which cannot be "
+                "manipulated; draw from it with python -m launch.sample_fleet"
+            )
+    for member in {member.group: member for member in members}.values():
+        done, wanted = fleet.num_scales(member), fleet.bucket(member).pyramid.num_scales
+        if done < wanted:
+            raise WorkdirError(
+                f"{fleet.folder}: {member.name!r} has {done} of its {wanted} scales; let "
+                "python -m launch.train_fleet run on"
+            )

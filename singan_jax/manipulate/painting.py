@@ -1,0 +1,166 @@
+"""Paint-to-image with few colours: the scale that takes the painting is retrained for them.
+
+A painting has flat colours that no image of the coarser scales has. So the official code finds
+the main colours of the training image by k-means, and trains the start scale anew on coarse images
+reduced to them. Here that scale is trained on from where it was.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import sklearn.cluster
+import tqdm
+
+from singan_jax import pyramid as pyramid_lib
+from singan_jax import sharding, train_scale
+from singan_jax.config import Config
+from singan_jax.finished import FinishedScale
+from singan_jax.generate import FrozenScale
+from singan_jax.models import Variables
+from singan_jax.pyramid import Pyramid
+from singan_jax.sample import Plan
+from singan_jax.train_step import Hyper, ScaleState, Task, iterate
+
+COLOURS = 5  # as in the official code
+_CHUNK = 20  # iterations between two updates of the progress bar
+
+
+def palette(image: np.ndarray) -> np.ndarray:
+    """The main colours of an (H, W, C) image by k-means: (COLOURS, C)."""
+    pixels = image.reshape(-1, image.shape[-1])
+    means = sklearn.cluster.KMeans(COLOURS, n_init=10, random_state=0).fit(pixels)
+    return means.cluster_centers_.astype(np.float32)
+
+
+def quantise(images: jax.Array, colours: jax.Array) -> jax.Array:
+    """Replaces each pixel by the nearest colour.
+
+    Args:
+      images: (..., C).
+      colours: (colours, C).
+
+    Returns:
+      An array of the shape of `images`.
+    """
+    distances = jnp.square(images[..., None, :] - colours).sum(-1)  # (..., colours)
+    return colours[distances.argmin(-1)]
+
+
+def coarse_input(plan: Plan, image: jax.Array, colours: jax.Array) -> jax.Array:
+    """What enters the start scale when a painting is injected in few colours.
+
+    Args:
+      plan: the start scale.
+      image: (H, W, C) in [-1, 1], at the size of the finest scale.
+      colours: (colours, C).
+
+    Returns:
+      (h, w, C) at the size of the start scale.
+    """
+    sizes, scale = plan.pyramid.sizes, plan.start_scale
+    factor = plan.pyramid.ratio ** (len(sizes) - 1 - scale)
+    flat = quantise(image, colours)[None]
+    return pyramid_lib.resize(flat, factor, sizes[scale], uint8=plan.config.uint8_resize)[0]
+
+
+@functools.cache
+def _coarse_inputs(plan: Plan) -> Any:
+    return jax.jit(jax.vmap(functools.partial(coarse_input, plan)))
+
+
+def coarse_inputs(plan: Plan, images: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """`coarse_input` of (members, H, W, C) images and (members, colours, C) colours."""
+    return np.asarray(_coarse_inputs(plan)(images, colours))
+
+
+def _begin(
+    config: Config,
+    scale: int,
+    key: jax.Array,
+    hyper: Hyper,
+    real: jax.Array,
+    rec_prev: jax.Array,
+    networks: Sequence[Variables],
+    colours: jax.Array,
+) -> tuple[Task, ScaleState]:
+    rec_prev = quantise(rec_prev, colours)
+    task, state = train_scale.begin(
+        config, scale, key, hyper, real, rec_prev, jnp.array(True), networks
+    )
+    # Of a definite type, as the chunks return it, so that one program serves the first too.
+    return task, state._replace(failed_at=jnp.int32(-1))
+
+
+def _chunk(
+    config: Config,
+    pyramid: Pyramid,
+    scale: int,
+    scales: Sequence[FrozenScale],
+    task: Task,
+    state: ScaleState,
+    colours: jax.Array,
+    first: jax.Array,
+    stop: jax.Array,
+) -> ScaleState:
+    """Iterations as of the first training, on coarse images of few colours."""
+
+    def body(iteration: jax.Array, state: ScaleState) -> ScaleState:
+        draws = train_scale.draw(config, pyramid, scale, scales, task, iteration)
+        draws = draws._replace(prev=quantise(draws.prev, colours))
+        return iterate(config, scale, state, task, draws, iteration)[0]
+
+    return jax.lax.fori_loop(first, stop, body, state)
+
+
+@functools.cache
+def _programs(plan: Plan) -> tuple[Any, Any]:
+    begin = functools.partial(_begin, plan.config, plan.start_scale)
+    chunk = functools.partial(_chunk, plan.config, plan.pyramid, plan.start_scale)
+    return sharding.over_members(begin), sharding.over_members(chunk, shared=2, donate=(2,))
+
+
+def retrain(
+    plan: Plan,
+    keys: jax.Array,
+    hypers: Hyper,
+    reals: np.ndarray,
+    scales: Sequence[FinishedScale],
+    colours: np.ndarray,
+    *,
+    quiet: bool = False,
+) -> tuple[FrozenScale, np.ndarray]:
+    """Trains the start scale on for coarse images of few colours.
+
+    Args:
+      plan: the start scale, n, at least 1; its config says for how many iterations.
+      keys: (members,) the members' keys.
+      hypers: (members,) their hyperparameters.
+      reals: (members, 1, h, w, C) the training images at scale n.
+      scales: the finished scales with a leading members axis.
+      colours: (members, colours, C).
+      quiet: without a progress bar.
+
+    Returns:
+      The scale to put in place of the n-th; and (members,) whether it went well.
+    """
+    members, scale = len(keys), plan.start_scale
+    networks = (scales[scale].frozen.generator, scales[scale].discriminator)
+    stacked = (keys, hypers, reals, scales[scale - 1].rec_next, networks, colours)
+    *_, colours = stacked = sharding.to_devices(sharding.padded(stacked, members))
+    coarser = tuple(finished.frozen for finished in scales[:scale])
+    coarser = sharding.to_devices(sharding.padded(coarser, members))
+    begin, chunk = _programs(plan)
+    task, state = begin(*stacked)
+    steps = plan.config.steps_per_scale
+    with tqdm.tqdm(total=steps, desc="retraining", unit=" steps", disable=quiet) as bar:
+        for first in range(0, steps, _CHUNK):
+            stop = min(first + _CHUNK, steps)
+            state = chunk(coarser, task, state, colours, np.int32(first), np.int32(stop))
+            jax.block_until_ready(state)
+            bar.update(stop - first)
+    frozen = FrozenScale(state.generator.variables, task.noise_amp, state.z_rec)
+    return sharding.to_host((frozen, state.healthy), members)

@@ -2,10 +2,14 @@
 
 import collections
 import dataclasses
+import functools
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
@@ -13,8 +17,11 @@ from classify import report_style as style
 from classify.cells import Results
 from classify.replicates import replicates
 from data_pipeline.metadata import PatchRecord
+from singan_jax.evaluate import memorisation
+from singan_jax.evaluate.diversity import diversity
 from singan_jax.evaluate.frechet import single_image_distance
 
+_MEASURED = 32  # samples of a patch whose variety is told
 _LONGEST = 192  # pixels of the longer side of a picture: twice what it is shown at
 
 
@@ -27,12 +34,18 @@ class GalleryRow:
       real: (H, W, 1) uint8, the source patch.
       samples: (H, W, 1) uint8, each.
       distances: of each sample from the source patch.
+      measured: how many samples the next two are of, at most `_MEASURED`.
+      diversity: see `singan_jax.evaluate.diversity`; NaN of a single sample.
+      near_copies: samples that repeat the patch; see `singan_jax.evaluate.memorisation`.
     """
 
     record: PatchRecord
     real: np.ndarray
     samples: tuple[np.ndarray, ...]
     distances: tuple[float, ...]
+    measured: int
+    diversity: float
+    near_copies: int
 
 
 class Mistake(NamedTuple):
@@ -78,8 +91,17 @@ def make_gallery(
         shown = tuple(samples[record.patch_id][:per_row])
         of_real, *of_samples = np.asarray(features(np.stack([real, *shown])))
         distances = tuple(single_image_distance(of_real, one) for one in of_samples)
-        made.append(GalleryRow(record, real, shown, distances))
+        variety = _variety(real, samples[record.patch_id][:_MEASURED])
+        made.append(GalleryRow(record, real, shown, distances, *variety))
     return tuple(made)
+
+
+def _variety(real: np.ndarray, samples: Sequence[np.ndarray]) -> tuple[int, float, int]:
+    """How many (H, W, 1) uint8 samples, their diversity, and how many are near copies of `real`."""
+    unit, units = jnp.float32(real) / 255, jnp.float32(np.stack(samples)) / 255
+    spread = float(diversity(unit, units)) if len(samples) > 1 else math.nan
+    distances = jax.lax.map(functools.partial(memorisation.copy_distance, image=unit), units)
+    return len(samples), spread, int((distances < memorisation.NEAR_COPY).sum())
 
 
 def worst_mistakes(
@@ -124,12 +146,20 @@ def gallery_html(gallery: Sequence[GalleryRow], distance_name: str) -> str:
         for place, (pixels, distance) in enumerate(zip(row.samples, row.distances, strict=True)):
             alternative = f"Synthetic patch {place + 1} made from {who}"
             pictures.append(_picture(pixels, alternative, style.number(distance)))
-        parts.append(f'<h3>{style.escape(who)}</h3><div class="patches">{"".join(pictures)}</div>')
+        copies = f"near copies among {row.measured} samples: {row.near_copies}"
+        if row.measured > 1:
+            copies = f"diversity {style.number(row.diversity, 2)}, {copies}"
+        parts.append(
+            f"<h3>{style.escape(who)}</h3><p>{copies}</p>"
+            f'<div class="patches">{"".join(pictures)}</div>'
+        )
     explanation = style.note(
         "Each row is one real patch, framed, and the first samples of the SinGAN that was trained "
         f"on it. The number below a sample is the {distance_name} from the real patch: 0 would be "
         "equal statistics, and larger is less alike. Look for lesions that keep their texture "
-        "while their shape changes; a sample that repeats the real patch adds nothing."
+        "while their shape changes; a sample that repeats the real patch adds nothing. Diversity "
+        "is how much pixels differ between samples, by how much they differ within the patch; near "
+        "copies differ from the patch, shifted by up to 3 pixels, by less than a quarter of that."
     )
     return explanation + "\n".join(parts)
 

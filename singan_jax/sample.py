@@ -8,7 +8,6 @@ maps; the image of the coarser scales is cropped or stretched to fit them.
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,18 +82,12 @@ def require_memory(config: Config, size: tuple[int, int], scale: int) -> None:
     """
     # Two layers of activations, and the matrices of the resize before in both precisions.
     numbers = 2 * config.width(scale) * math.prod(size) + 3 * sum(n * n for n in size)
-    limit = _memory()
+    limit = sharding.memory()
     if 4 * numbers > limit:
         raise InputError(
             f"an output of {size[1]}x{size[0]} pixels needs {4 * numbers / 1e9:.1f} GB of memory "
             f"or more, and the device has {limit / 1e9:.1f} GB; ask for a smaller one"
         )
-
-
-def _memory() -> int:
-    """Bytes of a device; of the machine on CPU."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def fresh_noise(plan: Plan, key: jax.Array) -> list[jax.Array]:

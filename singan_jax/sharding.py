@@ -121,14 +121,21 @@ def over_members(
     return jax.jit(spread, donate_argnums=donate)
 
 
+def memory() -> int:
+    """Bytes that a device has; the CPU devices of a machine share what it has."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return stats.get("bytes_limit", machine)
+
+
 def fits(compiled: Any, share: float) -> bool:
     """Whether a compiled program and its arguments fit into `share` of each device's memory.
 
     CPU devices share half the machine's memory; the other half is for the host's own copies.
     """
-    stats = jax.local_devices()[0].memory_stats() or {}
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = stats.get("bytes_limit", machine // 2 // jax.local_device_count())
+    limit = memory()
+    if jax.default_backend() == "cpu":
+        limit //= 2 * jax.local_device_count()
     needs = compiled.memory_analysis()
     total = (
         needs.argument_size_in_bytes

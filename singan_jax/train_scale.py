@@ -78,7 +78,7 @@ def begin(
         discriminator=fresh(config, variables[1]),
         z_rec=z_rec,
         healthy=healthy & jnp.isfinite(noise_amp),
-        failed_at=jnp.array(-1),
+        failed_at=jnp.int32(-1),  # of the type that iterations return
     )
     return Task(key, hyper, real, rec_prev, noise_amp), state
 

@@ -291,6 +291,18 @@ def test_a_gallery_shows_the_first_samples_of_many_patients_and_their_distances(
         assert np.array_equal(row.samples, samples[name][:2])
         expected = [single_image_distance(real[name] / 255, x / 255) for x in samples[name][:2]]
         assert row.distances == pytest.approx(expected, rel=1e-9)
+        spread = np.std(samples[name], axis=0, ddof=1).mean() / real[name].std()
+        assert row.diversity == pytest.approx(spread, rel=1e-4)
+        assert (row.measured, row.near_copies) == (3, 0)
+
+
+def test_a_gallery_counts_near_copies():
+    rng = np.random.default_rng(4)
+    entry, real = record("a", 1), draw_patch(rng)
+    near = np.roll(real, 2, axis=0) ^ 1  # moved, and a level off
+    (row,) = gallery.make_gallery([(entry, real)], {entry.patch_id: [near]}, grey_values)
+    assert (row.measured, row.near_copies) == (1, 1)
+    assert np.isnan(row.diversity)
 
 
 def test_distances_stand_below_their_pictures(page, full):

@@ -88,11 +88,7 @@ def _begin(
     colours: jax.Array,
 ) -> tuple[Task, ScaleState]:
     rec_prev = quantise(rec_prev, colours)
-    task, state = train_scale.begin(
-        config, scale, key, hyper, real, rec_prev, jnp.array(True), networks
-    )
-    # Of a definite type, as the chunks return it, so that one program serves the first too.
-    return task, state._replace(failed_at=jnp.int32(-1))
+    return train_scale.begin(config, scale, key, hyper, real, rec_prev, jnp.array(True), networks)
 
 
 def _chunk(

@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import skimage.filters
 import tiny
 
 import singan_jax
+from data_pipeline import bcdr, extract, phantom
+from data_pipeline.patches import PatchSettings
 from launch.image_source import Source
 from singan_jax import compose, generate, pyramid, train_scale, train_step, workdir
 from singan_jax.compose import Sweep
@@ -343,3 +346,47 @@ def test_losses_of_several_images_are_not_mixed():
         tiny.CONFIG, 1, jax.random.key(0), hyper, real, rec, np.array(True), None
     )
     np.testing.assert_allclose(task.noise_amp, 0.25 * np.sqrt(0.4**2 / 2), rtol=1e-5)
+
+
+# --- on the phantom ---------------------------------------------------------------------------
+
+
+def overlap(a, b):
+    """Dice's coefficient."""
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def bright(pixels):
+    """(H, W, 1): what Otsu's threshold finds after a little blur."""
+    smooth = skimage.filters.gaussian(pixels[..., 0].astype(float), 1.5)
+    return smooth > skimage.filters.threshold_otsu(smooth)
+
+
+@pytest.mark.slow
+def test_generated_masks_lie_on_generated_lesions(tmp_path):
+    """On masses of the phantom that a threshold finds, and better than on another sample's."""
+    settings = phantom.PhantomSettings(
+        film_patients=6, digital_patients=1, normal_patients=1, difficulty=0.0, digital_scale=0.1
+    )
+    phantom.write(tmp_path / "raw", settings, progress=False, workers=2)
+    cut = PatchSettings(size=48, zooms=(2,))
+    extract.extract(bcdr.read(tmp_path / "raw"), tmp_path / "out", cut, workers=1, progress=False)
+    config = dataclasses.replace(
+        tiny.CONFIG, max_size=48, base_channels=16, max_channels=16, steps_per_scale=400
+    )
+    files = sorted((tmp_path / "out/patches").glob("*/*_z2.png"))
+    images, _ = singan_jax.read_images([str(file) for file in files], config)
+    masks = [str(file.with_name(f"{file.stem}_mask.png")) for file in files]
+    pairs = list(zip(images, singan_jax.read_images(masks, config)[0], strict=True))
+    pairs.sort(key=lambda pair: -overlap(bright(pair[0].pixels), pair[1].pixels[..., 0] > 0))
+    chosen = [compose.with_mask(*pair) for pair in pairs[:2]]
+    assert not singan_jax.train_fleet(chosen, config, tmp_path / "fleet")
+    for samples in singan_jax.load_fleet(tmp_path / "fleet").sample(20, jax.random.key(0)):
+        lesions = [bright(pixels) for pixels in samples.pixels]
+        found = [mask[..., 0] > 0 for mask in samples.masks]
+        own = np.mean([overlap(*pair) for pair in zip(lesions, found, strict=True)])
+        others = np.mean(
+            [overlap(*pair) for pair in zip(lesions, found[1:] + found[:1], strict=True)]
+        )
+        assert own > 0.6
+        assert own > others + 0.1

@@ -366,13 +366,13 @@ def bright(pixels):
 def test_generated_masks_lie_on_generated_lesions(tmp_path):
     """On masses of the phantom that a threshold finds, and better than on another sample's."""
     settings = phantom.PhantomSettings(
-        film_patients=6, digital_patients=1, normal_patients=1, difficulty=0.0, digital_scale=0.1
+        film_patients=4, digital_patients=1, normal_patients=1, difficulty=0.0, digital_scale=0.1
     )
     phantom.write(tmp_path / "raw", settings, progress=False, workers=2)
-    cut = PatchSettings(size=48, zooms=(2,))
+    cut = PatchSettings(size=32, zooms=(2,))
     extract.extract(bcdr.read(tmp_path / "raw"), tmp_path / "out", cut, workers=1, progress=False)
     config = dataclasses.replace(
-        tiny.CONFIG, max_size=48, base_channels=16, max_channels=16, steps_per_scale=400
+        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=200
     )
     files = sorted((tmp_path / "out/patches").glob("*/*_z2.png"))
     images, _ = singan_jax.read_images([str(file) for file in files], config)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +47,7 @@ class Source:
         Raises:
           DataError: a query is wrong, or its dataset is not there.
         """
-        errors: list[ImageError] = []
+        errors: list[ImageError] = list(self._masks[1])
         singles = self._masked(self._read(self.patterns, errors), errors)
         images = _collect([*singles, *self._joint(errors)], errors)
         return [member for image in images for member in self.sweep.members(image)], errors
@@ -61,8 +62,10 @@ class Source:
         wanted = [path for name, path in paths.items() if names & {*self.sweep.names(name)}]
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             images = list(pool.map(lambda path: read_image(path, self.config), wanted))
-        for text in texts:
-            images += _patches(pathlib.Path(self.data_dir or ""), text)
+        others = names.difference(*(self.sweep.names(image.name) for image in images))
+        for text in texts if others else ():
+            patches = _patches(pathlib.Path(self.data_dir or ""), text)
+            images += [image for image in patches if others & {*self.sweep.names(image.name)}]
         images = [*self._masked(images, []), *self._joint([])]
         found = [member for image in images for member in self.sweep.members(image)]
         return [image for image in found if image.name in names]
@@ -83,14 +86,18 @@ class Source:
                     errors.append(ImageError(image.source, error.problem, error.remedy))
         return images
 
+    @functools.cached_property
+    def _masks(self) -> tuple[dict[str, Image], list[ImageError]]:
+        """The masks by the name of their image, and those that cannot be used."""
+        masks, errors = read_images([self.masks] if self.masks else [], self.config)
+        return {mask.name.removesuffix("_mask"): mask for mask in masks}, errors
+
     def _masked(self, images: Sequence[Image], errors: list[ImageError]) -> Iterator[Image]:
         """The images with their masks, where there are masks."""
         if self.masks is None:
             yield from images
             return
-        masks, problems = read_images([self.masks], self.config)
-        errors += problems
-        by_name = {mask.name.removesuffix("_mask"): mask for mask in masks}
+        by_name = self._masks[0]
         for image in images:
             try:
                 if image.name not in by_name:

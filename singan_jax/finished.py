@@ -97,8 +97,8 @@ def failures(folder: str | pathlib.Path) -> list[Member]:
     current = {(member.group, member.index) for member in record.members}
     buckets: dict[tuple[tuple[int, int, int], int], Bucket] = {}
     for group, members in record.groups().items():
-        key = members[0].shape, members[0].images
-        bucket = buckets.setdefault(key, Bucket(record.config, *key))
+        kind = members[0].kind
+        bucket = buckets.setdefault(kind, Bucket(record.config, *kind))
         store = Store(group_folder(folder, group), read_only=True)
         everyone = range(len(members))
         done = finished_scales(store, everyone, bucket.pyramid.num_scales)

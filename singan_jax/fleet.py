@@ -64,11 +64,11 @@ def train_fleet(
             workdir.log_run(folder)
         own = division.share(groups, config, sharding.process(), sharding.processes())
         pixels = _read(images, own)
-        buckets = {key: Bucket(config, *key) for key in {_bucket_key(part[0]) for part in own}}
-        monitor.start(config, [(buckets[_bucket_key(part[0])].pyramid, part) for part in own])
+        buckets = {key: Bucket(config, *key) for key in {part[0].kind for part in own}}
+        monitor.start(config, [(buckets[part[0].kind].pyramid, part) for part in own])
         try:
             for part in own:
-                bucket = buckets[_bucket_key(part[0])]
+                bucket = buckets[part[0].kind]
                 given = [pixels[member.name] for member in part]
                 GroupTrainer(bucket, part, given, folder, pace, monitor, watch).run()
         finally:
@@ -77,10 +77,6 @@ def train_fleet(
             monitor.close()
         watch.finish()
         return finished.failures(folder)
-
-
-def _bucket_key(member: Member) -> tuple[tuple[int, int, int], int]:
-    return member.shape, member.images
 
 
 def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:

@@ -53,10 +53,9 @@ class Fleet:
 
     def bucket(self, member: Member) -> Bucket:
         """The pyramid and shapes of a member and all others like it."""
-        key = member.shape, member.images
-        if key not in self._buckets:
-            self._buckets[key] = Bucket(self.config, *key)
-        return self._buckets[key]
+        if member.kind not in self._buckets:
+            self._buckets[member.kind] = Bucket(self.config, *member.kind)
+        return self._buckets[member.kind]
 
     def num_scales(self, member: Member) -> int:
         """Finished scales of a member; 0 before the coarsest is done."""

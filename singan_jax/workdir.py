@@ -63,6 +63,11 @@ class Member:
     attempt: int = 0
 
     @property
+    def kind(self) -> tuple[tuple[int, int, int], int]:
+        """What members that share programs have in common: see `programs.Bucket`."""
+        return self.shape, self.images
+
+    @property
     def has_mask(self) -> bool:
         """Whether the last channel is a mask."""
         return self.shape[2] in (2, 4)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zlib
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,17 @@ def variables(state: dict[str, np.ndarray]) -> dict[str, Any]:
 def _blocks(state: dict[str, np.ndarray]) -> list[str]:
     bodies = {key.split(".")[1] for key in state if key.startswith("body.")}
     return ["head", *(f"body.{name}" for name in sorted(bodies))]
+
+
+def drawn(key, shape, seed):
+    """A state's entry as the vectors' README describes it."""
+    rng = np.random.default_rng(zlib.crc32(key.encode()) + seed)
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
+        value = rng.uniform(0.5, 1.5, shape)
+    elif key.endswith("running_mean") or len(shape) == 1:
+        value = rng.normal(0, 0.1, shape)
+    else:
+        value = rng.normal(0, 1, shape) * np.sqrt(1 / np.prod(shape[1:]))
+    return value.astype(np.float32)

@@ -1,7 +1,6 @@
 """Inception's first layers and SIFID against the original's vectors and PyTorch's operations."""
 
 import json
-import zlib
 
 import goldens_io as goldens
 import numpy as np
@@ -23,18 +22,6 @@ BEYOND = {
 }
 
 
-def drawn(key, shape, seed):
-    """A state's entry as the vectors' README describes it."""
-    rng = np.random.default_rng(zlib.crc32(key.encode()) + seed)
-    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
-        value = rng.uniform(0.5, 1.5, shape)
-    elif key.endswith("running_mean") or len(shape) == 1:
-        value = rng.normal(0, 0.1, shape)
-    else:
-        value = rng.normal(0, 1, shape) * np.sqrt(1 / np.prod(shape[1:]))
-    return value.astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def vectors():
     return goldens.load("inception_stem.npz")
@@ -43,8 +30,8 @@ def vectors():
 @pytest.fixture(scope="module")
 def state(vectors):
     shapes = json.loads((goldens.FOLDER / "inception_stem_shapes.json").read_text())
-    found = {key: drawn(key, shape, int(vectors["seed"])) for key, shape in shapes.items()}
-    found |= {key: drawn(key, shape, 1) for key, shape in BEYOND.items()}
+    found = {key: goldens.drawn(key, shape, int(vectors["seed"])) for key, shape in shapes.items()}
+    found |= {key: goldens.drawn(key, shape, 1) for key, shape in BEYOND.items()}
     return found | {"fc.weight": np.zeros((1000, 2048), np.float32)}
 
 

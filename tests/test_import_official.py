@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pickles import Creates
 
 import singan_jax
 from singan_jax import InputError, generate, pyramid, torch_files
@@ -302,16 +302,6 @@ def test_missing_files(copied, missing, message):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=message):
         official.read_run(copied)
-
-
-class Creates:
-    """Its pickle creates a folder when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.torch

@@ -4,7 +4,6 @@ import io
 import json
 import pathlib
 import pickle
-import zlib
 
 import goldens_io as goldens
 import jax
@@ -20,25 +19,11 @@ from classify.cells import StudyError
 from classify.resnet import RESNETS
 
 
-def drawn(key, shape, seed):
-    """A state's entry as the vectors' README describes it."""
-    rng = np.random.default_rng(zlib.crc32(key.encode()) + seed)
-    if key.endswith("num_batches_tracked"):
-        return np.zeros(shape, np.int64)
-    if key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight")):
-        value = rng.uniform(0.5, 1.5, shape)
-    elif key.endswith("running_mean") or len(shape) == 1:
-        value = rng.normal(0, 0.1, shape)
-    else:
-        value = rng.normal(0, 1, shape) * np.sqrt(1 / np.prod(shape[1:]))
-    return value.astype(np.float32)
-
-
 def test_resnet50_equals_torchvision(tmp_path):
     vectors = goldens.load("torchvision_resnet50.npz")
     shapes = json.loads((goldens.FOLDER / "torchvision_resnet50_shapes.json").read_text())
     seed = int(vectors["seed"])
-    state = {key: drawn(key, shape, seed) for key, shape in shapes.items()}
+    state = {key: goldens.drawn(key, shape, seed) for key, shape in shapes.items()}
     safetensors.numpy.save_file(state, tmp_path / "weights.safetensors")
     backbone = load_backbone("resnet50", tmp_path / "weights.safetensors")
 
@@ -158,7 +143,7 @@ def test_equals_pytorch(name, tmp_path):
     network = torch_backbones.TorchResNet(RESNETS[name])
     state = network.state_dict()
     for key, value in state.items():
-        state[key] = torch.from_numpy(drawn(key, value.shape, 3))
+        state[key] = torch.from_numpy(goldens.drawn(key, value.shape, 3))
     network.load_state_dict(state)
     torch.save(state, tmp_path / "weights.pth")
     variables = weights.load(tmp_path / "weights.pth", name)

@@ -1,12 +1,12 @@
 """Weights from files: each fault is named in one line, and no code in a file is run."""
 
-import os
 import sys
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from pickles import Creates
 
 from classify import weights
 from classify.backbone import load_backbone
@@ -141,16 +141,6 @@ def test_pth_without_torch(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(InputError, match=r"pip install 'singan-jax\[torch\]'"):
         weights.load(tmp_path / "weights.pth", "resnet18")
-
-
-class Creates:
-    """Its pickle creates a folder when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.torch

@@ -20,7 +20,6 @@ from singan_jax import sharding, train_scale
 from singan_jax.config import Config
 from singan_jax.finished import FinishedScale
 from singan_jax.generate import FrozenScale
-from singan_jax.models import Variables
 from singan_jax.pyramid import Pyramid
 from singan_jax.sample import Plan
 from singan_jax.train_step import Hyper, ScaleState, Task, iterate
@@ -77,20 +76,6 @@ def coarse_inputs(plan: Plan, images: np.ndarray, colours: np.ndarray) -> np.nda
     return np.asarray(_coarse_inputs(plan)(images, colours))
 
 
-def _begin(
-    config: Config,
-    scale: int,
-    key: jax.Array,
-    hyper: Hyper,
-    real: jax.Array,
-    rec_prev: jax.Array,
-    networks: Sequence[Variables],
-    colours: jax.Array,
-) -> tuple[Task, ScaleState]:
-    rec_prev = quantise(rec_prev, colours)
-    return train_scale.begin(config, scale, key, hyper, real, rec_prev, jnp.array(True), networks)
-
-
 def _chunk(
     config: Config,
     pyramid: Pyramid,
@@ -114,7 +99,7 @@ def _chunk(
 
 @functools.cache
 def _programs(plan: Plan) -> tuple[Any, Any]:
-    begin = functools.partial(_begin, plan.config, plan.start_scale)
+    begin = functools.partial(train_scale.begin, plan.config, plan.start_scale)
     chunk = functools.partial(_chunk, plan.config, plan.pyramid, plan.start_scale)
     return sharding.over_members(begin), sharding.over_members(chunk, shared=2, donate=(2,))
 
@@ -145,8 +130,10 @@ def retrain(
     """
     members, scale = len(keys), plan.start_scale
     networks = (scales[scale].frozen.generator, scales[scale].discriminator)
-    stacked = (keys, hypers, reals, scales[scale - 1].rec_next, networks, colours)
-    *_, colours = stacked = sharding.to_devices(sharding.padded(stacked, members))
+    coarse = jnp.asarray(scales[scale - 1].rec_next), jnp.asarray(colours)
+    rec_prev = np.asarray(jax.vmap(quantise)(*coarse))
+    stacked = (keys, hypers, reals, rec_prev, np.ones(members, bool), networks)
+    stacked, colours = sharding.to_devices(sharding.padded((stacked, colours), members))
     coarser = tuple(finished.frozen for finished in scales[:scale])
     coarser = sharding.to_devices(sharding.padded(coarser, members))
     begin, chunk = _programs(plan)

@@ -18,6 +18,8 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from singan_jax.conv_implementations import CONVOLVE, WEIGHT_GRADIENT, Implementation
 
@@ -39,19 +41,24 @@ def table() -> dict[str, dict[str, Implementation]]:
     return json.loads(text)
 
 
-def choose(name: str, c_in: int, c_out: int, backend: str | None = None) -> Implementation:
+def choose(
+    name: str, c_in: int, c_out: int, dtype: DTypeLike = float, backend: str | None = None
+) -> Implementation:
     """The implementation for one map of one layer, from the table.
 
     Args:
       name: `convolve` or `weight_gradient`.
       c_in: input channels.
       c_out: output channels.
+      dtype: of the arrays.
       backend: `cpu`, `gpu` or `tpu`; the default backend where None.
     """
     backend = backend or jax.default_backend()
     rows = table()[backend]
     sides = ["narrow" if c <= _NARROW else "wide" for c in (c_in, c_out)]
-    return rows[f"{name}:{sides[0]}->{sides[1]}"]
+    chosen = rows[f"{name}:{sides[0]}->{sides[1]}"]
+    # The sums inside are larger than the results, which leaves too little of 8 bits.
+    return "direct" if chosen == "winograd" and dtype == jnp.bfloat16 else chosen
 
 
 # --- the maps, each with its derivative -------------------------------------------------------
@@ -73,7 +80,7 @@ def convolve(
     Returns:
       (N, H + 2 pad - 2, W + 2 pad - 2, C_out).
     """
-    chosen = implementation or choose("convolve", w.shape[2], w.shape[3])
+    chosen = implementation or choose("convolve", w.shape[2], w.shape[3], x.dtype)
     return CONVOLVE[chosen](x, w, pad)
 
 
@@ -92,7 +99,7 @@ def weight_gradient(
     Returns:
       (3, 3, C_in, C_out), the gradient of its weights.
     """
-    chosen = implementation or choose("weight_gradient", x.shape[3], g.shape[3])
+    chosen = implementation or choose("weight_gradient", x.shape[3], g.shape[3], x.dtype)
     return WEIGHT_GRADIENT[chosen](x, g, pad)
 
 

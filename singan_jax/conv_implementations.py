@@ -1,7 +1,8 @@
 """Ways to compute the 3x3 convolution and its weight gradient, all equal up to rounding.
 
 "direct"     `lax.conv_general_dilated`; the weight gradient is a convolution as well, with
-             input channels as the batch
+             input channels as the batch: see `conv_direct`
+"winograd"   half the products: see `conv_winograd`
 "im2col"     nine shifted copies side by side, one matrix product
 "shift_add"  one matrix product to (or from) nine times the narrower channels, nine shifts
 """
@@ -12,11 +13,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-Implementation = Literal["direct", "im2col", "shift_add"]
+from singan_jax import conv_direct, conv_winograd
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+Implementation = Literal["direct", "winograd", "im2col", "shift_add"]
 
 
 def _pad(x: jax.Array, pad: int) -> jax.Array:
@@ -26,15 +26,6 @@ def _pad(x: jax.Array, pad: int) -> jax.Array:
 def _shifts(x: jax.Array, height: int, width: int) -> list[jax.Array]:
     """The nine (N, height, width, C) windows of x, row by row."""
     return [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-
-
-def _convolve_direct(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
-    # On CPU an unpadded convolution slows down once its output leaves the cache; a padded one does
-    # not, so pad by 1 and drop the border.
-    extra = 1 if pad == 0 and jax.default_backend() == "cpu" else 0
-    padding = ((pad + extra,) * 2,) * 2
-    y = lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=_LAYOUT)
-    return y[:, extra : y.shape[1] - extra, extra : y.shape[2] - extra]
 
 
 def _convolve_im2col(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
@@ -57,20 +48,6 @@ def _convolve_shift_add(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
     return functools.reduce(jnp.add, pieces)
 
 
-def _weight_gradient_direct(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
-    # The gradient is the kernel and input channels are the batch. Transposed by hand, image by
-    # image: on CPU, dimension numbers that say the same lead to a loop 50 times slower, and images
-    # as channels to one a quarter slower.
-    inputs = x.transpose(0, 3, 1, 2)[..., None]  # (N, C_in, H, W, 1)
-    kernels = g[:, :, :, None]  # (N, H - 2, W - 2, 1, C_out)
-    images = [
-        lax.conv_general_dilated(one, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
-        for one, kernel in zip(inputs, kernels, strict=True)
-    ]
-    return functools.reduce(jnp.add, images).transpose(1, 2, 0, 3)
-
-
 def _weight_gradient_im2col(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     x = _pad(x, pad)
     patches = jnp.concatenate(_shifts(x, *g.shape[1:3]), axis=-1)
@@ -87,12 +64,14 @@ def _weight_gradient_shift_add(x: jax.Array, g: jax.Array, pad: int) -> jax.Arra
 
 
 CONVOLVE: dict[Implementation, Callable[[jax.Array, jax.Array, int], jax.Array]] = {
-    "direct": _convolve_direct,
+    "direct": conv_direct.convolve,
+    "winograd": conv_winograd.convolve,
     "im2col": _convolve_im2col,
     "shift_add": _convolve_shift_add,
 }
 WEIGHT_GRADIENT: dict[Implementation, Callable[[jax.Array, jax.Array, int], jax.Array]] = {
-    "direct": _weight_gradient_direct,
+    "direct": conv_direct.weight_gradient,
+    "winograd": conv_winograd.weight_gradient,
     "im2col": _weight_gradient_im2col,
     "shift_add": _weight_gradient_shift_add,
 }

@@ -1,5 +1,6 @@
 """Runs of the official code as members of a fleet: what they generate, and what is refused."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -76,10 +77,14 @@ def replay(run, noises, scale_h=1.0):
     return np.asarray(replayed(run.config, run.pyramid, run.scales, noises, scale_h))
 
 
+def float64(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
 def assert_replayed(image, expected):
     """Equal to 1e-4, but for pixels whose level the truncation to 8 bits flips."""
     difference = np.abs(image - expected)
-    assert (difference > 1e-4).mean() < 0.01
+    assert (difference > 1e-4).mean() < 0.05  # what one flip spreads to, four scales on
     assert 127.5 * difference.max() < 2
     assert 127.5 * difference.mean() < 0.05
 
@@ -99,6 +104,12 @@ def test_recorded_noise_gives_the_recorded_image(run, toolbox, case, start, scal
     noises = [s.z_rec for s in run.scales[:start]] + drawn[start:]
     expected = goldens_io.nhwc(toolbox[f"{case}/out"])
     assert_replayed(replay(run, noises, scale_h), expected)
+    # No level flips where ours has no rounding errors, so all of the image must be equal.
+    with jax.enable_x64(True):
+        precise = dataclasses.replace(run, scales=float64(run.scales))
+        exact = replay(precise, float64(noises), scale_h)
+        assert exact.dtype == np.float64
+        np.testing.assert_allclose(exact, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.torch

@@ -1,0 +1,45 @@
+"""Convolutions left to XLA, in the forms in which its CPU backend is fast.
+
+Written for kernels of any size; used with 3x3 and, along the rows of a tile, 1x3.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
+    """The map `conv.convolve`."""
+    # On CPU an unpadded convolution slows down once its output leaves the cache; a padded one does
+    # not, so pad by 1 and drop the border.
+    spare = pad == 0 and jax.default_backend() == "cpu"
+    extra = [1 if spare and size > 1 else 0 for size in w.shape[:2]]
+    padding = [(pad + more, pad + more) for more in extra]
+    y = lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=_LAYOUT)
+    return y[:, extra[0] : y.shape[1] - extra[0], extra[1] : y.shape[2] - extra[1]]
+
+
+def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
+    """The map `conv.weight_gradient`."""
+    x = _pad(x, pad, pad)
+    if x.shape[3] > g.shape[3]:  # exchange them: what has fewer channels is cheaper to transpose
+        sizes = (a - b for a, b in zip(x.shape[1:3], g.shape[1:3], strict=True))
+        return weight_gradient(_pad(g, *sizes), x, 0)[::-1, ::-1].transpose(0, 1, 3, 2)
+    # The gradient is the kernel and input channels are the batch. Transposed by hand, image by
+    # image: on CPU, dimension numbers that say the same lead to a loop 50 times slower, and images
+    # as channels to one a quarter slower.
+    inputs = x.transpose(0, 3, 1, 2)[..., None]  # (N, C_in, H, W, 1)
+    kernels = g[:, :, :, None]  # (N, H - 2, W - 2, 1, C_out)
+    images = [
+        lax.conv_general_dilated(one, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
+        for one, kernel in zip(inputs, kernels, strict=True)
+    ]
+    return functools.reduce(jnp.add, images).transpose(1, 2, 0, 3)
+
+
+def _pad(x: jax.Array, rows: int, columns: int) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))

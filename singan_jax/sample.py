@@ -8,7 +8,7 @@ maps; the image of the coarser scales is cropped or stretched to fit them.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ from singan_jax.config import Config
 from singan_jax.errors import InputError
 from singan_jax.generate import FrozenScale
 from singan_jax.pyramid import Pyramid
+
+_PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory and show progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,36 +157,69 @@ def each(one: Callable[[jax.Array], jax.Array], indices: jax.Array) -> jax.Array
     return jax.vmap(one)(indices)
 
 
-def draw_member(
-    plan: Plan, count: int, scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array
-) -> jax.Array:
-    """Samples `first` to `first + count` of one member; see `sample_one`."""
-    return each(functools.partial(sample_one, plan, scales, key), first + jnp.arange(count))
-
-
 @functools.cache
 def _program(plan: Plan, count: int) -> Any:
-    """`draw_member` of each member, from a first index common to all."""
-    return sharding.over_members(functools.partial(draw_member, plan, count), shared=1)
+    def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
+        return each(functools.partial(sample_one, plan, scales, key), first + jnp.arange(count))
+
+    return sharding.over_members(draw_member)
 
 
-def draw(
-    plan: Plan, scales: Sequence[FrozenScale], keys: jax.Array, count: int, first: int = 0
-) -> np.ndarray:
-    """Samples of a stack of members.
+def blocks(
+    plan: Plan, scales: Sequence[FrozenScale], keys: jax.Array, count: int
+) -> Iterator[np.ndarray]:
+    """Samples of a stack of members, see `sample_one`.
 
     Args:
       plan: what to draw.
-      scales: frozen scales with a leading members axis.
+      scales: frozen scales with a leading members axis, at least `plan.num_scales`.
       keys: (members,) sampling keys.
-      count: samples per member in this call.
-      first: index of the first of them.
+      count: samples of each.
 
     Returns:
-      (members, count, H, W, C) float32.
+      (members, n, H, W, C) float32: the first n samples of each, the next, to the last.
     """
-    members = len(keys)
     stacked = (tuple(scales[: plan.num_scales]), keys)
-    stacked = sharding.to_devices(sharding.padded(stacked, members))
-    images = _program(plan, count)(*stacked, jnp.int32(first))
-    return sharding.to_host(images, members)
+    pixels = math.prod(plan.noise_size(plan.num_scales - 1)) * plan.channels
+    return spread_blocks(functools.partial(_program, plan), stacked, count, pixels)
+
+
+def draw(plan: Plan, scales: Sequence[FrozenScale], keys: jax.Array, count: int) -> np.ndarray:
+    """All of `blocks` in one array, (members, count, H, W, C) float32."""
+    return np.concatenate(list(blocks(plan, scales, keys, count)), axis=1)
+
+
+def spread_blocks(
+    build: Callable[[int], Any], stacked: Any, count: int, pixels: int
+) -> Iterator[np.ndarray]:
+    """Draws images of each member, so many at a time as memory allows.
+
+    Where members are fewer than devices, the images of each are split over several.
+
+    Args:
+      build: makes the program that draws a given number of images of each member, one after the
+        other; it takes `stacked` and, per member, the index of the first.
+      stacked: arguments with a leading members axis.
+      count: images of each member.
+      pixels: numbers in an image.
+
+    Returns:
+      (members, n, ...) of what the program draws, consecutive blocks of it.
+    """
+    members = len(jax.tree.leaves(stacked)[0])
+    at_once = min(count, max(1, _PIXELS_PER_CALL // pixels))
+    lanes = max(1, min(at_once, sharding.padded_size(1) // members))  # of each member
+    block = -(-at_once // lanes)
+    owner = np.repeat(np.arange(members), lanes)
+    lane = np.tile(np.arange(lanes, dtype=np.int32), members)
+    spread_out = jax.tree.map(lambda x: x[owner], stacked)
+    for first in range(0, count, lanes * block):
+        arguments = sharding.padded((*spread_out, first + lane * block), len(owner))
+        images = build(block)(*sharding.to_devices(arguments))
+        images = sharding.to_host(images, len(owner))  # (members * lanes, block, ...)
+        yield images.reshape(members, lanes * block, *images.shape[2:])[:, : count - first]
+
+
+def spread(build: Callable[[int], Any], stacked: Any, count: int, pixels: int) -> np.ndarray:
+    """All of `spread_blocks` in one array, (members, count, ...)."""
+    return np.concatenate(list(spread_blocks(build, stacked, count, pixels)), axis=1)

@@ -17,8 +17,6 @@ from singan_jax.images import from_float
 from singan_jax.programs import Bucket
 from singan_jax.workdir import Member, WorkdirError
 
-_PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory and show progress
-
 
 class Samples(NamedTuple):
     """Consecutive samples of one member.
@@ -156,18 +154,17 @@ def _draw_group(
     key: jax.Array,
     count: int,
 ) -> Iterator[Samples]:
-    height, width = plan.noise_size(plan.num_scales - 1)
-    block = min(count, max(1, _PIXELS_PER_CALL // (height * width * plan.channels)))
     together = sharding.padded_size(1)
     for start in range(0, len(members), together):
         batch = members[start : start + together]
         index = np.array([member.index for member in batch])
         frozen = jax.tree.map(lambda x, index=index: x[index], [s.frozen for s in scales])
         keys = jnp.stack([sampling_key(key, member) for member in batch])
-        for first in range(0, count, block):
-            images = sample.draw(plan, frozen, keys, block, first)
+        first = 0
+        for images in sample.blocks(plan, frozen, keys, count):
             for n, member in enumerate(batch):
-                yield _samples(member, first, images[n, : count - first])
+                yield _samples(member, first, images[n])
+            first += images.shape[1]
 
 
 def _samples(member: Member, first: int, images: np.ndarray) -> Samples:

@@ -72,8 +72,9 @@ def test_sampling(lowers, bucket):
     sample._program.cache_clear()  # the one of the backend that tests run on
     frozen = sharding.specs(tuple(s.frozen for s in bucket.shapes), members)
     keys = sharding.specs(jax.eval_shape(lambda: jax.random.key(0)), members)
+    first = sharding.specs(jax.ShapeDtypeStruct((), jnp.int32), members)
     try:
-        lowers(sample._program(plan, 2), frozen, keys, sharding.scalar_spec(jnp.int32))
+        lowers(sample._program(plan, 2), frozen, keys, first)
     finally:
         sample._program.cache_clear()
 

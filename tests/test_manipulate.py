@@ -1,6 +1,7 @@
 """Manipulations: against written-out references, on a tiny fleet, as files and as commands."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -128,12 +129,18 @@ def test_neither_count_nor_company_change_a_sample(fleet, batch):
 
 def test_many_images_are_drawn_in_several_calls(batch, monkeypatch):
     plan = batch.plan(0)
-    at_once = operations.draw(plan, batch.scales, batch.keys, 9)
-    monkeypatch.setattr(operations, "_PIXELS_PER_CALL", 4 * math.prod(batch.size) * 3)
-    in_parts = operations.draw(plan, batch.scales, batch.keys, 9)
-    np.testing.assert_allclose(in_parts, at_once, rtol=0, atol=1e-6)
-    expected = sample.draw(plan, batch.scales, batch.keys, 9)
-    np.testing.assert_allclose(at_once, expected, rtol=0, atol=1e-6)
+    at_once = sample.draw(plan, batch.scales, batch.keys, 9)
+    monkeypatch.setattr(sample, "_PIXELS_PER_CALL", 4 * math.prod(batch.size) * 3)
+    parts = list(sample.blocks(plan, batch.scales, batch.keys, 9))
+    assert [part.shape[1] for part in parts] == [4, 4, 1]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), at_once, rtol=0, atol=1e-6)
+    one_by_one = [
+        jax.jit(functools.partial(sample.sample_one, plan))(
+            jax.tree.map(lambda x: x[1], batch.scales), batch.keys[1], index
+        )
+        for index in range(9)
+    ]
+    np.testing.assert_allclose(at_once[1], one_by_one, rtol=0, atol=1e-6)
 
 
 # --- masks and inputs -------------------------------------------------------------------------

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax import generate, sharding
+from singan_jax import generate, sample, sharding
 from singan_jax.config import Config
 from singan_jax.errors import InputError
 from singan_jax.generate import FrozenScale
-from singan_jax.manipulate.operations import spread
 from singan_jax.pyramid import Pyramid
 
 _FIRST_STEP = 0.05  # share of fresh noise in the first step, as in the official code
@@ -158,7 +157,7 @@ def animate(
             raise InputError(f"{name} {getattr(walk, name)} is out of range; it may be {span}")
     walks = jax.tree.map(lambda value: np.full(len(keys), value), walk)
     pixels = math.prod(pyramid.sizes[-1])
-    return spread(
+    return sample.spread(
         functools.partial(_program, config, pyramid),
         (tuple(scales), keys, walks),
         num_frames,

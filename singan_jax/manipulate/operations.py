@@ -3,15 +3,12 @@
 Injection feeds an image into a scale other than the coarsest, which then makes up the finer
 detail: that is harmonisation, editing and paint-to-image. Super-resolution runs the finest scale
 again and again on an enlarged image. (Animation is in `animation`.)
-
-Members are independent, and so are the samples or frames of one; where members are fewer than
-devices, the samples of each are split over several.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,7 +24,6 @@ from singan_jax.pyramid import Pyramid
 from singan_jax.sample import Plan
 
 SUPER_RESOLUTION_MIN_SIZE = 18  # coarsest scale, as in the official code
-_PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory
 
 # --- injection --------------------------------------------------------------------------------
 
@@ -98,7 +94,7 @@ def inject(
         )
     stacked = (tuple(scales), coarse, keys)
     pixels = math.prod(plan.noise_size(plan.num_scales - 1)) * plan.channels
-    return spread(functools.partial(_injection, plan), stacked, count, pixels)
+    return sample.spread(functools.partial(_injection, plan), stacked, count, pixels)
 
 
 # --- super-resolution -------------------------------------------------------------------------
@@ -227,60 +223,5 @@ def super_resolve(
       (members, count, int(s H), int(s W), C) float32.
     """
     pixels = math.prod(plan.size) * plan.channels
-    return spread(functools.partial(_enlargement, plan), (finest, images, keys), count, pixels)
-
-
-# --- samples ----------------------------------------------------------------------------------
-
-
-@functools.cache
-def _samples(plan: Plan, count: int) -> Any:
-    return sharding.over_members(functools.partial(sample.draw_member, plan, count))
-
-
-def draw(plan: Plan, scales: Sequence[FrozenScale], keys: jax.Array, count: int) -> np.ndarray:
-    """Samples, as `sample.draw` makes them.
-
-    Args:
-      plan: what to draw.
-      scales: frozen scales with a leading members axis.
-      keys: (members,) random keys.
-      count: samples of each.
-
-    Returns:
-      (members, count, H, W, C) float32.
-    """
-    pixels = math.prod(plan.noise_size(plan.num_scales - 1)) * plan.channels
-    return spread(functools.partial(_samples, plan), (tuple(scales), keys), count, pixels)
-
-
-# --- all of them ------------------------------------------------------------------------------
-
-
-def spread(build: Callable[[int], Any], stacked: Any, count: int, pixels: int) -> np.ndarray:
-    """Draws images of each member, so many at a time as memory allows.
-
-    Args:
-      build: makes the program that draws a given number of images of each member, one after the
-        other; it takes `stacked` and, per member, the index of the first.
-      stacked: arguments with a leading members axis.
-      count: images of each member.
-      pixels: numbers in an image.
-
-    Returns:
-      (members, count, ...) what the program draws.
-    """
-    members = len(jax.tree.leaves(stacked)[0])
-    at_once = min(count, max(1, _PIXELS_PER_CALL // pixels))
-    lanes = max(1, min(at_once, sharding.padded_size(1) // members))  # of each member
-    block = -(-at_once // lanes)
-    owner = np.repeat(np.arange(members), lanes)
-    lane = np.tile(np.arange(lanes, dtype=np.int32), members)
-    spread_out = jax.tree.map(lambda x: x[owner], stacked)
-    parts = []
-    for first in range(0, count, lanes * block):
-        arguments = sharding.padded((*spread_out, first + lane * block), len(owner))
-        images = build(block)(*sharding.to_devices(arguments))
-        images = sharding.to_host(images, len(owner))  # (members * lanes, block, ...)
-        parts.append(images.reshape(members, lanes * block, *images.shape[2:]))
-    return np.concatenate(parts, axis=1)[:, :count]
+    stacked = (finest, images, keys)
+    return sample.spread(functools.partial(_enlargement, plan), stacked, count, pixels)

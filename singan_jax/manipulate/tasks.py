@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from singan_jax import sample
 from singan_jax.errors import InputError
 from singan_jax.group import hypers, member_keys
 from singan_jax.images import Image, from_float, write_png
@@ -156,7 +157,7 @@ class Retargeting(Task):
         )
         plan = batch.plan(start_scale, scale_v=scale_v, scale_h=scale_h)
         if start_scale == 0:
-            return operations.draw(plan, batch.scales, batch.keys, count)
+            return sample.draw(plan, batch.scales, batch.keys, count)
         size = plan.noise_size(start_scale)
         known = batch.finished[start_scale - 1].rec_next[:, 0]
         coarse = np.stack([input_images.fit(image, size) for image in known])

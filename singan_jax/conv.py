@@ -27,6 +27,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(CONVOLVE)
 
 _Pair = tuple[jax.Array, jax.Array]
 _NARROW = 4  # sides of a layer with this many channels or fewer are "narrow" in the table
+_WINOGRAD = 32  # channels from which "winograd" is used where the table has it
 
 
 @functools.cache
@@ -57,8 +58,10 @@ def choose(
     rows = table()[backend]
     sides = ["narrow" if c <= _NARROW else "wide" for c in (c_in, c_out)]
     chosen = rows[f"{name}:{sides[0]}->{sides[1]}"]
-    # The sums inside are larger than the results, which leaves too little of 8 bits.
-    return "direct" if chosen == "winograd" and dtype == jnp.bfloat16 else chosen
+    # It takes twice as long to compile, for little gain between few channels; and the sums inside
+    # are larger than the results, which leaves too little of bfloat16's 8 bits.
+    too_small = min(c_in, c_out) < _WINOGRAD or dtype == jnp.bfloat16
+    return "direct" if chosen == "winograd" and too_small else chosen
 
 
 # --- the maps, each with its derivative -------------------------------------------------------

@@ -125,8 +125,8 @@ def test_members_with_their_own_weights(choice, run):
 @pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
 def test_the_table_has_a_choice_for_every_layer(backend):
     for name in ("convolve", "weight_gradient"):
-        for c_in in (1, 3, 32):
-            for c_out in (1, 3, 32):
+        for c_in in (1, 3, 8, 32):
+            for c_out in (1, 3, 8, 32):
                 for dtype in (jnp.float32, jnp.bfloat16):
                     choice = conv.choose(name, c_in, c_out, dtype, backend)
                     assert choice in conv.IMPLEMENTATIONS

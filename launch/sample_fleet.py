@@ -9,7 +9,7 @@ Writes <out>/<member>/<k>.png, as gray or RGB with 8 or 16 bits as the member's 
 <out>/manifest.jsonl, a line per sample: file, member, index, source (and its patient, where the
 fleet was told), seed, start scale, output scale. The same seed gives the same samples.
 
-How long: about 40 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
+How long: about 55 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
 the image is new; from 1 or 2 it is kept and details change; above that, samples resemble the image.
 With --like the start scale is chosen for each member, so that the samples differ as much as wanted;
 for that 16 samples are drawn from every start scale first.

@@ -164,4 +164,4 @@ class Bucket:
 def relative_cost(config: Config, plan: Pyramid, scale: int) -> float:
     """Time of one iteration at a scale, in arbitrary units; fitted on CPU at widths 32 and 64."""
     height, width = plan.sizes[scale]
-    return height * width * config.width(scale) * (config.width(scale) + 32)
+    return height * width * config.width(scale) * (config.width(scale) + 128)

@@ -87,6 +87,16 @@ def test_single_precision(choice, shape):
     assert_close(jax.jit(derivatives(implementation(choice)))(x, w), expected_of(shape), 1e-5)
 
 
+def test_winograd_rounds_little_more_than_the_plain_sum():
+    x, w = (jnp.asarray(a, jnp.float32) for a in drawn((1, 34, 34, 64, 64)))
+    with jax.enable_x64(True):
+        exact = np.asarray(reference(x.astype(jnp.float64), w.astype(jnp.float64)))
+    error = {
+        n: np.std(np.asarray(conv.convolve(x, w, 0, n)) - exact) for n in ("direct", "winograd")
+    }
+    assert error["direct"] < error["winograd"] < 2.5 * error["direct"]
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_gradients_of_the_weight_gradient(choice):
     """Mixed derivatives reach the third map's own derivative: to x, to w, from each gradient."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from singan_jax import generate, losses, pyramid, train_scale, train_step
+from singan_jax import conv, generate, losses, pyramid, train_scale, train_step
 from singan_jax.config import Config
 from singan_jax.models import Discriminator, Generator, train_pass
 
@@ -66,6 +66,16 @@ def test_resize_of_images():
 # --- networks ---------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["direct", "winograd"])
+def implementation(request, monkeypatch):
+    """Of the layers inside; the recorded networks are too narrow for the second by themselves."""
+    if request.param == "winograd":
+        monkeypatch.setattr(conv, "_WINOGRAD", 1)
+    jax.clear_caches()
+    yield request.param
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def nets():
     return goldens.load("networks.npz")
@@ -79,6 +89,7 @@ def _state(arrays, name):
     return goldens.variables(goldens.group(arrays, name))
 
 
+@pytest.mark.usefixtures("implementation")
 def test_generator(nets):
     generator, _ = _modules(8)
     before, after = _state(nets, "G0"), _state(nets, "G_after_forward")
@@ -90,6 +101,7 @@ def test_generator(nets):
     assert_close(evaluated, goldens.nhwc(nets["fake_eval"]), 1e-4)
 
 
+@pytest.mark.usefixtures("implementation")
 def test_discriminator(nets):
     _, discriminator = _modules(8)
     real = goldens.nhwc(nets["real"])
@@ -116,18 +128,21 @@ def _critic(nets, use_scores):
     return jax.value_and_grad(loss)(d0["params"])
 
 
+@pytest.mark.usefixtures("implementation")
 def test_gradient_penalty(nets):
     penalty, gradients = _critic(nets, use_scores=False)
     np.testing.assert_allclose(penalty, nets["gp"], rtol=1e-4)
     assert_close(gradients, goldens.params(goldens.group(nets, "dGP")), 1e-3)
 
 
+@pytest.mark.usefixtures("implementation")
 def test_critic_gradients_and_adam_step(nets):
     _, gradients = _critic(nets, use_scores=True)
     assert_close(gradients, goldens.params(goldens.group(nets, "dD")), 1e-3)
     _check_adam(_state(nets, "D0"), gradients, goldens.params(goldens.group(nets, "D1")))
 
 
+@pytest.mark.usefixtures("implementation")
 def test_generator_gradients_and_adam_step(nets):
     generator, discriminator = _modules(8)
     g0, d1 = _state(nets, "G0"), _state(nets, "D1")
@@ -217,6 +232,7 @@ def _replay(arrays, config):
     return reals, states, rec_prev
 
 
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("official", [False, True], ids=["float", "official"])
 def test_two_scales(official):
     name = "two_scales_official.npz" if official else "two_scales_float.npz"

@@ -16,7 +16,7 @@ import pytest
 from pickles import Creates
 
 import singan_jax
-from singan_jax import InputError, generate, pyramid, torch_files
+from singan_jax import InputError, conv, generate, pyramid, torch_files
 from singan_jax.images import from_float, read_image
 from singan_jax.official import run as official
 from singan_jax.official import settings
@@ -81,10 +81,10 @@ def float64(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-def assert_replayed(image, expected):
+def assert_replayed(image, expected, flipped=0.01):
     """Equal to 1e-4, but for pixels whose level the truncation to 8 bits flips."""
     difference = np.abs(image - expected)
-    assert (difference > 1e-4).mean() < 0.05  # what one flip spreads to, four scales on
+    assert (difference > 1e-4).mean() < flipped
     assert 127.5 * difference.max() < 2
     assert 127.5 * difference.mean() < 0.05
 
@@ -99,11 +99,17 @@ def assert_replayed(image, expected):
         ("reconstruction", 6, 1.0),
     ],
 )
-def test_recorded_noise_gives_the_recorded_image(run, toolbox, case, start, scale_h):
+def test_recorded_noise_gives_the_recorded_image(run, toolbox, case, start, scale_h, monkeypatch):
     drawn = [goldens_io.nhwc(toolbox[f"{case}/draw/{n:03d}"]) for n in range(6)]
     noises = [s.z_rec for s in run.scales[:start]] + drawn[start:]
     expected = goldens_io.nhwc(toolbox[f"{case}/out"])
+    # With Winograd's form, one level flips in one of the images and spreads over its finer scales.
+    assert_replayed(replay(run, noises, scale_h), expected, flipped=0.05)
+    monkeypatch.setattr(conv, "_WINOGRAD", 2**20)
+    jax.clear_caches()
     assert_replayed(replay(run, noises, scale_h), expected)
+    monkeypatch.undo()
+    jax.clear_caches()
     # No level flips where ours has no rounding errors, so all of the image must be equal.
     with jax.enable_x64(True):
         precise = dataclasses.replace(run, scales=float64(run.scales))

@@ -25,10 +25,10 @@ def convolve(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
 
 def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     """The map `conv.weight_gradient`."""
-    x = _pad(x, pad, pad)
+    x = padded(x, pad, pad)
     if x.shape[3] > g.shape[3]:  # exchange them: what has fewer channels is cheaper to transpose
         sizes = (a - b for a, b in zip(x.shape[1:3], g.shape[1:3], strict=True))
-        return weight_gradient(_pad(g, *sizes), x, 0)[::-1, ::-1].transpose(0, 1, 3, 2)
+        return weight_gradient(padded(g, *sizes), x, 0)[::-1, ::-1].transpose(0, 1, 3, 2)
     # The gradient is the kernel and input channels are the batch. Transposed by hand, image by
     # image: on CPU, dimension numbers that say the same lead to a loop 50 times slower, and images
     # as channels to one a quarter slower.
@@ -41,5 +41,6 @@ def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     return functools.reduce(jnp.add, images).transpose(1, 2, 0, 3)
 
 
-def _pad(x: jax.Array, rows: int, columns: int) -> jax.Array:
+def padded(x: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Zeros around the pixels: so many rows above and below, columns left and right."""
     return jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))

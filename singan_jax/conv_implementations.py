@@ -15,12 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from singan_jax import conv_direct, conv_winograd
+from singan_jax.conv_direct import padded
 
 Implementation = Literal["direct", "winograd", "im2col", "shift_add"]
-
-
-def _pad(x: jax.Array, pad: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else x
 
 
 def _shifts(x: jax.Array, height: int, width: int) -> list[jax.Array]:
@@ -29,13 +26,13 @@ def _shifts(x: jax.Array, height: int, width: int) -> list[jax.Array]:
 
 
 def _convolve_im2col(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
+    x = padded(x, pad, pad)
     patches = jnp.concatenate(_shifts(x, x.shape[1] - 2, x.shape[2] - 2), axis=-1)
     return jnp.einsum("nhwk,ko->nhwo", patches, w.reshape(-1, w.shape[-1]))
 
 
 def _convolve_shift_add(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
+    x = padded(x, pad, pad)
     height, width = x.shape[1] - 2, x.shape[2] - 2
     c_in, c_out = w.shape[2:]
     taps = w.transpose(2, 0, 1, 3).reshape(c_in, 9 * c_out)
@@ -49,16 +46,16 @@ def _convolve_shift_add(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
 
 
 def _weight_gradient_im2col(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
+    x = padded(x, pad, pad)
     patches = jnp.concatenate(_shifts(x, *g.shape[1:3]), axis=-1)
     w = jnp.einsum("nhwk,nhwo->ko", patches, g)
     return w.reshape(3, 3, x.shape[-1], g.shape[-1])
 
 
 def _weight_gradient_shift_add(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
-    x = _pad(x, pad)
+    x = padded(x, pad, pad)
     # Nine shifted copies of g instead of x: the cheaper side where g has the fewer channels.
-    windows = _shifts(_pad(g, 2), *x.shape[1:3])[::-1]
+    windows = _shifts(padded(g, 2, 2), *x.shape[1:3])[::-1]
     w = jnp.einsum("nhwi,nhwk->ik", x, jnp.concatenate(windows, axis=-1))
     return w.reshape(x.shape[-1], 3, 3, g.shape[-1]).transpose(1, 2, 0, 3)
 

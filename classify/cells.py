@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data_pipeline.metadata import PatchRecord
+from data_pipeline.patch_records import PatchRecord
 from singan_jax.errors import InputError
 
 Variant = Literal["plain", "cropped"]  # test patches as they are; or one random resized crop each

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from classify.backbone import Backbone
-from classify.plan import Plan
-from singan_jax import pyramid, sharding
-from singan_jax.programs import relative_cost
+from classify.backbones.backbone import Backbone
+from classify.plan.plan import Plan
+from singan_jax.devices import sharding
+from singan_jax.fleet.cost import relative_cost
+from singan_jax.scale.pyramid import Pyramid
 
 _SIZE = 1024  # of the matrices that are multiplied to measure the devices
 # Fitted on CPU. On a GPU the networks of a SinGAN are too small to reach the same share of the
@@ -67,7 +68,7 @@ def table(plan: Plan, backbone: Backbone, train_generators: bool) -> pd.DataFram
 def _iteration_cost(plan: Plan) -> float:
     """Of one iteration at every scale of one generator, in units of `relative_cost`."""
     size = plan.config.patch_size
-    scales = pyramid.plan((size, size), plan.singan)
+    scales = Pyramid.of((size, size), plan.singan)
     return sum(relative_cost(plan.singan, scales, n) for n in range(scales.num_scales))
 
 

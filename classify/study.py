@@ -21,14 +21,17 @@ from typing import Any
 import pandas as pd
 
 import singan_jax
-from classify import costs, predict, statistics, synthetic
-from classify import plan as plan_lib
-from classify.backbone import Backbone, load_backbone
+from classify import costs
+from classify.backbones.backbone import Backbone, load_backbone
 from classify.cells import Results, StudyError
-from classify.config import GRID, StudyConfig
-from classify.plan import Plan
-from singan_jax import runtime, workdir
-from singan_jax.workdir import write_atomically
+from classify.classifiers import predict
+from classify.plan import synthetic
+from classify.plan.config import GRID, StudyConfig
+from classify.plan.plan import Plan, make, table
+from classify.statistics import statistics
+from singan_jax import runtime
+from singan_jax.files import differences, write_atomically
+from singan_jax.workdir.record import locked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +95,12 @@ def prepare(
     usable = None
     if samples_dir is not None:
         usable = {str(row["member"]) for _, row in synthetic.rows(samples_dir)}
-    return plan_lib.make(config, singan, data_dir, usable), backbone
+    return make(config, singan, data_dir, usable), backbone
 
 
 def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
     """The plan and its cost as text."""
-    tables = [plan_lib.table(plan), costs.table(plan, backbone, train_generators)]
+    tables = [table(plan), costs.table(plan, backbone, train_generators)]
     lines = [table.to_string(index=False, float_format="{:.1f}".format) for table in tables]
     return "\n\n".join([*lines, f"Backbone: {backbone.origin}"])
 
@@ -121,7 +124,7 @@ def run(
       InputError: the folder cannot be written, or another process works in it.
       OSError: a file cannot be written.
     """
-    with workdir.locked(folder):
+    with locked(folder):
         return _run(plan, backbone, folder, samples_dir)
 
 
@@ -142,7 +145,7 @@ def _run(
         samples = synthetic.read(samples_dir, plan.wanted, plan.records, plan.config.patch_size)
     with stages.stage("features and classifiers"):
         pool = predict.make_pool(plan, samples)
-        predictions = predict.predict(plan, pool, backbone, folder)
+        predictions = predict.train_and_predict(plan, pool, backbone, folder)
     test = plan.test_rows
     results = Results(
         task=plan.config.task,
@@ -160,7 +163,7 @@ def _run(
         summary = statistics.summarize(results, draws, seed)
         comparisons = statistics.compare(results, draws, seed)
         subgroups = statistics.subgroups(results, draws, seed)
-    tables = {"plan": plan_lib.table(plan), "summary": summary, "comparisons": comparisons}
+    tables = {"plan": table(plan), "summary": summary, "comparisons": comparisons}
     for name, frame in (tables | {"subgroups": subgroups}).items():
         write_atomically(folder / f"{name}.csv", frame.to_csv(index=False))
     _log(folder, stages)
@@ -186,9 +189,8 @@ def _claim(
         old = json.loads(path.read_text())["decides"] if path.exists() else stated
     except (json.JSONDecodeError, KeyError) as error:
         raise StudyError(f"{path}: damaged ({error!r}); choose another --workdir") from error
-    if changed := [name for name in stated if old.get(name) != stated[name]]:
-        listed = ", ".join(f"{name} {old.get(name)} there, {stated[name]} here" for name in changed)
-        raise StudyError(f"{folder}: holds another study ({listed}); choose another --workdir")
+    if changes := differences(old, stated):
+        raise StudyError(f"{folder}: holds another study ({changes}); choose another --workdir")
     content = {"decides": stated, "study": plan.config.to_dict()}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
 

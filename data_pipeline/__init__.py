@@ -2,6 +2,24 @@
 
 NumPy only: imports neither JAX nor another package of this project. Data flows one way:
 
-    bcdr, mias (readers) -> records.Mammogram -> patches, cut -> extract -> metadata, splits
+    bcdr, mias (readers) -> mammograms -> patches, cut -> extract -> patch_records, splits
     -> bcdr_patches, mias_patches (TFDS builders) -> query, load
+
+    mammograms        mammograms and lesions as readers find them, and errors in them
+    files             writing files whole or not at all
+    tables            annotation tables, however they are written
+    mammogram_files   pixels of mammograms and masks
+    outlines          polygons of lesions
+    bcdr mias         readers of a dataset's folder
+    phantom/          mammograms drawn for tests and the demo
+    patches           where patches lie, and cutting them
+    patch_records     what is known of each patch, and its files
+    cut extract       the patches of one mammogram, and of all
+    overview          a picture of what was extracted
+    splits            patients for training, validation and test
+    examples          patches as TFDS stores them
+    builders          what both TFDS builders have in common
+    bcdr_patches/ mias_patches/   the builders
+    query             datasets named by a query
+    load              patches of a prepared dataset
 """

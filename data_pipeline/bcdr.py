@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from data_pipeline import mammogram_files, tables
-from data_pipeline.records import (
+from data_pipeline.mammograms import (
     Classification,
     DataError,
     Laterality,

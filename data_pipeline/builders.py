@@ -28,11 +28,11 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_pipeline import examples, extract, metadata, phantom, splits
+from data_pipeline import examples, extract, patch_records, phantom, splits
 from data_pipeline.extract import ExtractionResult
-from data_pipeline.metadata import PatchRecord
+from data_pipeline.mammograms import DataError, Reading
+from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings
-from data_pipeline.records import DataError, Reading
 
 GROUPS = {"g1": (1,), "g2": (2,), "g3": (3,), "all": (1, 2, 3)}  # zooms of the lesions
 DEFAULT_SIZE = 224
@@ -278,4 +278,4 @@ def _packed_digest(folder: pathlib.Path) -> str | None:
 
 def _digest(folder: pathlib.Path) -> str:
     """Hex SHA-256 over all metadata; as that has hashes of the pixels, over the patches too."""
-    return hashlib.sha256((folder / metadata.METADATA).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / patch_records.METADATA).read_bytes()).hexdigest()

@@ -19,16 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 
-from data_pipeline import mammogram_files, metadata, outlines
-from data_pipeline.metadata import PatchRecord
-from data_pipeline.patches import (
-    Patch,
-    PatchSettings,
-    healthy_patches,
-    lesion_patches,
-    mask_patch,
-)
-from data_pipeline.records import Box, DataError, Lesion, Mammogram, Skip
+from data_pipeline import mammogram_files, outlines, patch_records
+from data_pipeline.files import write_atomically
+from data_pipeline.mammograms import Box, DataError, Lesion, Mammogram, Skip
+from data_pipeline.patch_records import PatchRecord
+from data_pipeline.patches import Patch, PatchSettings, healthy_patches, lesion_patches, mask_patch
 
 PATCHES = "patches"
 _CONTENT = "mammogram.json"
@@ -104,7 +99,7 @@ def cut(job: Job) -> Unit:
         "records": [record.to_json() for record in records],
         "skips": [dataclasses.asdict(skip) for skip in skips],
     }
-    metadata.write_atomically(temporary / _CONTENT, json.dumps(content, allow_nan=False))
+    write_atomically(temporary / _CONTENT, json.dumps(content, allow_nan=False))
     temporary.rename(folder)
     return Unit(records, tuple(skips), reused=False)
 
@@ -212,5 +207,5 @@ def _write(
         age=mammogram.age,
         density=mammogram.density,
         synthetic=mammogram.synthetic,
-        pixels_sha256=metadata.pixels_digest(patch.pixels),
+        pixels_sha256=patch_records.pixels_digest(patch.pixels),
     )

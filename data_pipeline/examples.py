@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipeline.metadata import PatchRecord
-from data_pipeline.records import CLASSIFICATIONS
+from data_pipeline.mammograms import CLASSIFICATIONS
+from data_pipeline.patch_records import PatchRecord
 
 _TEXTS = (
     *("patch_id", "file_name", "patient_id", "image_id", "dataset", "source"),

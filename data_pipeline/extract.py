@@ -29,11 +29,12 @@ from typing import Any, NamedTuple
 
 import tqdm
 
-from data_pipeline import metadata
+from data_pipeline import patch_records
 from data_pipeline.cut import PATCHES, Job, Unit, cut, read_json
-from data_pipeline.metadata import PatchRecord
+from data_pipeline.files import differences, write_atomically
+from data_pipeline.mammograms import DataError, Mammogram, Reading, Skip
+from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings
-from data_pipeline.records import DataError, Mammogram, Reading, Skip
 
 SKIPPED = "skipped.jsonl"
 FORMAT = 2
@@ -87,11 +88,13 @@ def extract(
         units = list(_with_progress(_map(cut, jobs, workers), len(jobs), progress))
         records = tuple(record for unit in units for record in unit.records)
         skips = (*reading.skips, *(skip for unit in units for skip in unit.skips))
-        metadata.write_lines(out / SKIPPED, map(dataclasses.asdict, skips))
+        patch_records.write_lines(out / SKIPPED, map(dataclasses.asdict, skips))
         if not records:
             raise DataError(f"{out}: no mammogram gave a patch; {out / SKIPPED} says why")
-        metadata.write_tables(out, reading.mammograms, records)
-        metadata.write_lines(out / metadata.METADATA, (record.to_json() for record in records))
+        patch_records.write_tables(out, reading.mammograms, records)
+        patch_records.write_lines(
+            out / patch_records.METADATA, (record.to_json() for record in records)
+        )
     return ExtractionResult(records, skips, sum(unit.reused for unit in units))
 
 
@@ -133,7 +136,7 @@ def _begin(out: pathlib.Path, reading: Reading, settings: PatchSettings) -> None
     }
     path = out / _PLAN
     if not path.exists():
-        ours = (PATCHES, SKIPPED, metadata.METADATA)
+        ours = (PATCHES, SKIPPED, patch_records.METADATA)
         if found := [name for name in ours if (out / name).exists()]:
             problem = f"has {found[0]} but no {_PLAN}, so it is of something else"
             raise DataError(f"{out}: {problem}; choose another folder")
@@ -141,19 +144,15 @@ def _begin(out: pathlib.Path, reading: Reading, settings: PatchSettings) -> None
         versions = {name: importlib.metadata.version(name) for name in packages}
         versions["python"] = platform.python_version()
         content = plan | {"versions": versions, "command": sys.argv}
-        metadata.write_atomically(path, json.dumps(content, indent=1) + "\n")
+        write_atomically(path, json.dumps(content, indent=1) + "\n")
         return
     old = read_json(path)
     remedy = "choose another folder, or delete this one to start afresh"
     if old.get("format") != FORMAT:
         raise DataError(f"{path}: format {old.get('format')}, not {FORMAT}; {remedy}")
     if old["settings"] != plan["settings"]:
-        changes = [
-            f"{name} {old['settings'].get(name)} there, {value} here"
-            for name, value in plan["settings"].items()
-            if old["settings"].get(name) != value
-        ]
-        raise DataError(f"{out}: has other settings ({', '.join(changes)}); {remedy}")
+        changes = differences(old["settings"], plan["settings"])
+        raise DataError(f"{out}: has other settings ({changes}); {remedy}")
     if old["source"] != plan["source"]:
         problem = "holds patches of another source, or images or annotations changed since"
         raise DataError(f"{out}: {problem}; {remedy}")

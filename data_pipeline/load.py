@@ -15,9 +15,9 @@ import PIL.Image
 import tensorflow_datasets as tfds
 
 from data_pipeline import bcdr_patches, builders, examples, mias_patches, query
-from data_pipeline.metadata import PatchRecord
+from data_pipeline.mammograms import DataError
+from data_pipeline.patch_records import PatchRecord
 from data_pipeline.query import Query
-from data_pipeline.records import DataError
 from data_pipeline.splits import Fold, Splits
 
 BUILDERS: dict[str, type[builders.PatchesBuilder]] = {

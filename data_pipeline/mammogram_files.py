@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import tifffile
 
-from data_pipeline.records import DataError
+from data_pipeline.mammograms import DataError
 
 _CONVERT = "convert it to 8-bit grayscale TIFF or PGM"
 _MAX_PIXELS = 100_000_000  # seven times the largest mammogram of BCDR

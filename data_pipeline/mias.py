@@ -20,7 +20,7 @@ import re
 import numpy as np
 
 from data_pipeline import mammogram_files
-from data_pipeline.records import Classification, DataError, Lesion, Mammogram, Reading, Skip
+from data_pipeline.mammograms import Classification, DataError, Lesion, Mammogram, Reading, Skip
 
 INFO = "Info.txt"
 SIDE = 1024  # pixels; height and width of every film

@@ -1,6 +1,5 @@
 """Patches at a glance: a page of examples and counts, and counts as a few lines of text."""
 
-import os
 import pathlib
 import re
 import textwrap
@@ -12,9 +11,10 @@ import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_pipeline.metadata import PatchRecord
+from data_pipeline.files import replacing
+from data_pipeline.mammograms import CLASSIFICATIONS, Skip
+from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import resize
-from data_pipeline.records import CLASSIFICATIONS, Skip
 
 _TILE, _COLUMN, _ROW = 144, 152, 172  # pixels of the page, as all below
 _ACROSS = 9  # examples in a row: healthy patches, or three lesions at three zooms
@@ -69,9 +69,8 @@ def write(
     for number, line in enumerate(lines):
         y = (len(lines) - number) * _LINE / height
         figure.text(20 / _WIDTH, y, line, size=9, va="center", parse_math=False)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def counts(records: Sequence[PatchRecord]) -> pd.DataFrame:

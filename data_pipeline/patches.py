@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from skimage import filters
 
-from data_pipeline.records import Box, DataError, Format
+from data_pipeline.mammograms import Box, DataError, Format
 
 
 @dataclasses.dataclass(frozen=True)

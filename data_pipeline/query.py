@@ -21,8 +21,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipeline.metadata import PatchRecord
-from data_pipeline.records import DataError
+from data_pipeline.mammograms import DataError
+from data_pipeline.patch_records import PatchRecord
 
 EXAMPLE = "bcdr_patches/g1:train[classification=Malign,Format=Film]"
 _SHOWN = 12  # values that an error lists

@@ -11,8 +11,8 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from data_pipeline.metadata import PatchRecord
-from data_pipeline.records import CLASSIFICATIONS, Classification, DataError
+from data_pipeline.mammograms import CLASSIFICATIONS, Classification, DataError
+from data_pipeline.patch_records import PatchRecord
 
 TEST_FRACTION = 0.1  # of all patients; thesis
 VALIDATION_FRACTION = 0.3  # of the others; thesis

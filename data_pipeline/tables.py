@@ -10,7 +10,7 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-from data_pipeline.records import DataError
+from data_pipeline.mammograms import DataError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ from launch.benchmarks import (
 )
 from launch.benchmarks.timing import FASTEST, SLOWEST
 from singan_jax import runtime
-from singan_jax.workdir import write_atomically
+from singan_jax.files import write_atomically
 
 # Each takes the repeats and whether to measure the peer too, and yields rows. They run in this
 # order: the first two work in processes of their own, which need the devices for themselves.

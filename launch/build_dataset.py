@@ -22,7 +22,7 @@ from absl import flags
 
 from data_pipeline import builders, load, overview, phantom
 from data_pipeline.extract import SKIPPED
-from data_pipeline.records import DataError
+from data_pipeline.mammograms import DataError
 
 _DATASETS = {"bcdr": "bcdr_patches", "phantom": "bcdr_patches", "mias": "mias_patches"}
 _PHANTOM = {

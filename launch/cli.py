@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data_pipeline.records import DataError
+from data_pipeline.mammograms import DataError
+from singan_jax.devices.preemption import Stopped
 from singan_jax.errors import InputError
-from singan_jax.preemption import Stopped
 
 FAILED, BAD_INPUT, STOPPED = 1, 2, 143
 

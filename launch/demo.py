@@ -36,8 +36,9 @@ def main() -> None:
     """Builds, plans, runs, and writes the report."""
     # Imported here, for the processes that cut patches import this module too.
     import singan_jax
-    from classify import study, study_report
-    from classify.config import StudyConfig
+    from classify import study
+    from classify.plan.config import StudyConfig
+    from classify.report import study_report
 
     out = pathlib.Path(OUT.value)
     workers = os.cpu_count() or 1

@@ -70,13 +70,13 @@ def main() -> None:
         "inception": INCEPTION.value,
         **runtime.provenance(),
     }
-    rows = summary.write(pathlib.Path(OUT.value), measured, about)
+    rows = summary.write_summary(pathlib.Path(OUT.value), measured, about)
     print(summary.table(rows))
     print(f"{OUT.value}: measures.csv, measures.json and measures.png")
 
 
 def _training_images(
-    fleet: singan_jax.Fleet, members: list[singan_jax.Member]
+    fleet: singan_jax.TrainedFleet, members: list[singan_jax.Member]
 ) -> dict[str, singan_jax.Image]:
     """By member, the very image that it was trained on."""
     patterns = IMAGES.value or list(dict.fromkeys(member.source for member in members))

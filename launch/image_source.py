@@ -8,14 +8,14 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from data_pipeline import query
-from data_pipeline.records import DataError
-from singan_jax import compose
+from data_pipeline.mammograms import DataError
 from singan_jax.config import Config
-from singan_jax.decode import UnusableError
 from singan_jax.errors import ImageError
-from singan_jax.find import find_images
-from singan_jax.images import Image, check_content, member_name, read_image, read_images
-from singan_jax.workdir import Member
+from singan_jax.images import compose
+from singan_jax.images.decode import UnusableError
+from singan_jax.images.find import find_images
+from singan_jax.images.read import Image, check_content, member_name, read_image, read_images
+from singan_jax.workdir.record import Member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _collect(images: Iterable[Image], errors: list[ImageError]) -> Iterator[Imag
 
 
 def _patches(data_dir: pathlib.Path, text: str) -> list[Image]:
-    from classify import synthetic  # both import tensorflow_datasets, which takes seconds
+    from classify.plan import synthetic
     from data_pipeline import load
 
     dataset = text.partition("[")[0]

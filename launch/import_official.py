@@ -21,8 +21,8 @@ from absl import flags
 
 import singan_jax
 from launch import cli
-from singan_jax import shards
-from singan_jax.official import fleet
+from singan_jax.official.importing import import_runs
+from singan_jax.workdir.merge import refuse_unmerged
 
 RUN = flags.DEFINE_multi_string(
     "run", None, "folder of an official model; may be repeated", required=True
@@ -33,8 +33,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=T
 def main() -> None:
     """Reads the runs and writes the fleet."""
     singan_jax.configure_jax()
-    shards.refuse_unmerged(pathlib.Path(WORKDIR.value))
-    members = fleet.import_runs(RUN.value, WORKDIR.value)
+    refuse_unmerged(pathlib.Path(WORKDIR.value))
+    members = import_runs(RUN.value, WORKDIR.value)
     for member in members:
         height, width, _ = member.shape
         print(f"{WORKDIR.value}: {member.name}, {width}x{height} pixels")

@@ -48,7 +48,8 @@ from absl import flags
 import singan_jax
 from launch import cli
 from singan_jax.errors import InputError
-from singan_jax.manipulate import input_images, operations, output_files, tasks
+from singan_jax.manipulate import input_images, manipulations, operations, output_files
+from singan_jax.manipulate.manipulations import Manipulation
 
 # The flags that each task takes beside those that all take; the first ones it needs.
 TASKS = {
@@ -126,7 +127,7 @@ def _settings(task: str) -> dict[str, Any]:
     return settings
 
 
-def _task(settings: Mapping[str, Any], fleet: singan_jax.Fleet) -> tasks.Task:
+def _task(settings: Mapping[str, Any], fleet: singan_jax.TrainedFleet) -> Manipulation:
     """The manipulation, with its inputs read."""
     members, config = fleet.select(MEMBERS.value), fleet.config
     own = {
@@ -140,19 +141,19 @@ def _task(settings: Mapping[str, Any], fleet: singan_jax.Fleet) -> tasks.Task:
         own["masks"] = input_images.read_masks(settings["mask"], members, own["inputs"], config)
     match TASK.value:
         case "harmonize":
-            return tasks.Injection(radius=tasks.HARMONIZE_RADIUS, **own)
+            return manipulations.Injection(radius=manipulations.HARMONIZE_RADIUS, **own)
         case "edit":
-            return tasks.Injection(radius=tasks.EDIT_RADIUS, **own)
+            return manipulations.Injection(radius=manipulations.EDIT_RADIUS, **own)
         case "paint" if settings["quantize"]:
-            return tasks.FewColours(**own)
+            return manipulations.FewColours(**own)
         case "paint":
-            return tasks.Injection(**own)
+            return manipulations.Injection(**own)
         case "super_resolve":
-            return tasks.SuperResolution(**own)
+            return manipulations.SuperResolution(**own)
         case "animate":
-            return tasks.Animation(suffix=settings["format"], **own)
+            return manipulations.Animation(suffix=settings["format"], **own)
         case _:
-            return tasks.Retargeting(**own)
+            return manipulations.Retargeting(**own)
 
 
 def _untrained(settings: Mapping[str, Any]) -> InputError:

@@ -10,14 +10,14 @@ at any moment and started again. The merged fleet is like any other: draw from i
 from absl import flags
 
 from launch import cli
-from singan_jax import shards
+from singan_jax.workdir.merge import merge
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the shards", required=True)
 
 
 def main() -> None:
     """Merges, and says what is there."""
-    record = shards.merge(WORKDIR.value)
+    record = merge(WORKDIR.value)
     print(f"{WORKDIR.value}: one fleet of {len(record.members)} members")
 
 

@@ -20,6 +20,7 @@ from sklearn.datasets import load_sample_image
 
 import singan_jax
 from launch import cli
+from singan_jax.images.read import write_png
 
 OUT = flags.DEFINE_string("out", "photographs", "folder to write to")
 STEPS = flags.DEFINE_integer("steps_per_scale", 200, "iterations a scale", lower_bound=1)
@@ -41,7 +42,7 @@ def write_crops(folder: pathlib.Path) -> list[str]:
     for name, (photograph, box) in _CROPS.items():
         crop = PIL.Image.fromarray(load_sample_image(photograph)).crop(box)
         path = folder / f"{name}.png"
-        singan_jax.write_png(path, np.asarray(crop.resize((_SIZE, _SIZE))))
+        write_png(path, np.asarray(crop.resize((_SIZE, _SIZE))))
         paths.append(str(path))
     return paths
 
@@ -60,15 +61,14 @@ def main() -> int:
     images, errors = singan_jax.read_images(write_crops(out / "images"), config)
     if errors:
         raise errors[0]
-    wrong = singan_jax.train_fleet(
+    fleet = singan_jax.train_fleet(
         images, config, out / "fleet", monitor=singan_jax.Monitor(out / "fleet")
     )
-    fleet = singan_jax.load_fleet(out / "fleet")
     singan_jax.write_samples(fleet, out / "samples", 20)
     page = out / "index.html"
     singan_jax.write_page(page, fleet, images, title="Four SinGANs, each trained on one image")
     print(f"See {page.resolve()}")
-    return cli.FAILED if wrong else 0
+    return cli.FAILED if fleet.failed else 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from absl import flags
 
 import singan_jax
 from launch import cli
-from singan_jax.evaluate import like
+from singan_jax.evaluate.start_scale import diversities, nearest_start_scale
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "samples per member", lower_bound=1)
@@ -57,12 +57,12 @@ def main() -> None:
     print(f"{OUT.value}: {count} samples, listed in manifest.jsonl")
 
 
-def _start_scales(fleet: singan_jax.Fleet, wanted: float) -> dict[str, int]:
+def _start_scales(fleet: singan_jax.TrainedFleet, wanted: float) -> dict[str, int]:
     """By member, the start scale whose samples differ as much as is wanted."""
     if flags.FLAGS["start_scale"].present:
         raise singan_jax.InputError("--like chooses the start scale; leave out --start_scale")
     names = [member.name for member in fleet.select(MEMBERS.value)]
-    found = like.nearest_start_scale(wanted, like.diversities(fleet, names, SEED.value))
+    found = nearest_start_scale(wanted, diversities(fleet, names, SEED.value))
     for name, (scale, diversity) in found.items():
         print(f"{name}: start scale {scale}, diversity {diversity:.3f}")
     return {name: scale for name, (scale, _) in found.items()}

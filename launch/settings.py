@@ -49,7 +49,7 @@ def _shown(default: Any) -> str:
     return (",".join(default) if isinstance(default, tuple) else str(default)) or "none"
 
 
-def given(settings: type, prefix: str = "") -> dict[str, Any]:
+def from_flags(settings: type, prefix: str = "") -> dict[str, Any]:
     """The fields that flags name."""
     names = [field.name for field in dataclasses.fields(settings)]
     values = {
@@ -74,7 +74,7 @@ def define_config(default: str = "singan") -> None:
     define(Config, "config.")
 
 
-def chosen(stated: Mapping[str, Any] | None = None) -> Config:
+def config_from_flags(stated: Mapping[str, Any] | None = None) -> Config:
     """The preset, with the settings that a file states and those that flags name.
 
     Args:
@@ -86,7 +86,7 @@ def chosen(stated: Mapping[str, Any] | None = None) -> Config:
     values = dict(stated or {})
     name = values.pop("preset", flags.FLAGS["config"].value)
     config = preset(str(flags.FLAGS["config"].value if flags.FLAGS["config"].present else name))
-    return validate(dataclasses.replace(config, **{**values, **given(Config, "config.")}))
+    return validate(dataclasses.replace(config, **{**values, **from_flags(Config, "config.")}))
 
 
 def read_yaml(path: pathlib.Path, known: Mapping[str, type]) -> dict[str, dict[str, Any]]:

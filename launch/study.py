@@ -24,8 +24,9 @@ import pathlib
 from absl import flags
 
 import singan_jax
-from classify import study, study_report
-from classify.config import StudyConfig
+from classify import study
+from classify.plan.config import StudyConfig
+from classify.report import study_report
 from launch import cli, settings
 
 DATA_DIR = flags.DEFINE_string(
@@ -42,8 +43,8 @@ def main() -> None:
     """Plans, shows the plan, runs it, and writes the report."""
     sections = {"study": StudyConfig, "singan": singan_jax.Config}
     stated = settings.read_yaml(pathlib.Path(STUDY.value), sections) if STUDY.value else {}
-    config = StudyConfig(**{**stated.get("study", {}), **settings.given(StudyConfig)})
-    singan = settings.chosen(stated.get("singan"))
+    config = StudyConfig(**{**stated.get("study", {}), **settings.from_flags(StudyConfig)})
+    singan = settings.config_from_flags(stated.get("singan"))
     singan_jax.configure_jax()
     plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value))
     print(study.describe(plan, backbone, train_generators=True), flush=True)

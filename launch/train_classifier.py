@@ -23,10 +23,11 @@ import pandas as pd
 from absl import flags
 
 import singan_jax
-from classify import statistics, study
-from classify.config import StudyConfig
+from classify import study
+from classify.plan.config import StudyConfig
+from classify.statistics import statistics
 from launch import cli, settings
-from singan_jax.workdir import write_atomically
+from singan_jax.files import write_atomically
 
 DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "folder that launch.build_dataset wrote to", required=True
@@ -43,14 +44,14 @@ settings.define_config()
 def main() -> None:
     """Trains, tests, and prints the measures."""
     config = dataclasses.replace(
-        StudyConfig(**settings.given(StudyConfig)),
+        StudyConfig(**settings.from_flags(StudyConfig)),
         regimes=(REGIME.value,),
         baseline=REGIME.value,
     )
     singan_jax.configure_jax()
     samples = pathlib.Path(SAMPLES.value) if SAMPLES.value else None
     data_dir, folder = pathlib.Path(DATA_DIR.value), pathlib.Path(WORKDIR.value)
-    plan, backbone = study.prepare(config, settings.chosen(), data_dir, samples)
+    plan, backbone = study.prepare(config, settings.config_from_flags(), data_dir, samples)
     print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
     finished = study.run(plan, backbone, folder, samples)
     shown = finished.summary[finished.summary["variant"] == "plain"]

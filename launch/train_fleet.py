@@ -30,10 +30,12 @@ from absl import flags
 
 import singan_jax
 from launch import cli, image_source, settings
-from singan_jax import hosts, sharding, shards
-from singan_jax.compose import Sweep
 from singan_jax.config import HYPERPARAMETERS
-from singan_jax.fleet import Images
+from singan_jax.devices import hosts, sharding
+from singan_jax.devices.preemption import Watch
+from singan_jax.fleet.train import Images
+from singan_jax.images.compose import Sweep
+from singan_jax.workdir.merge import Shard, refuse_unmerged
 
 IMAGES = flags.DEFINE_multi_string(
     "images",
@@ -89,7 +91,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, fr
 
 def main() -> int:
     """Joins the other processes, if there are any, and trains until done or asked to stop."""
-    config = settings.chosen()
+    config = settings.config_from_flags()
     if not (IMAGES.value or TOGETHER.value):
         raise singan_jax.InputError("name the images to train on, with --images or --together")
     sweep = Sweep.parse(SWEEP.value, config)
@@ -97,13 +99,13 @@ def main() -> int:
         IMAGES.value or (), config, DATA_DIR.value, TOGETHER.value, MASKS.value, sweep
     )
     folder = pathlib.Path(WORKDIR.value)
-    shard = shards.Shard.parse(SHARD.value) if SHARD.value else None
+    shard = Shard.parse(SHARD.value) if SHARD.value else None
     if shard:
         if COORDINATOR.value or DISTRIBUTED.value == "on":
             raise singan_jax.InputError("--shard trains by itself; leave out --coordinator")
         folder = shard.folder(folder)
     else:
-        shards.refuse_unmerged(folder)
+        refuse_unmerged(folder)
     singan_jax.configure_jax()
     hosts.join(
         "off" if shard else DISTRIBUTED.value,
@@ -111,7 +113,7 @@ def main() -> int:
         NUM_PROCESSES.value,
         PROCESS_ID.value,
     )
-    with singan_jax.Watch() as watch:
+    with Watch() as watch:
         if sharding.process() == 0:
             return _train(source, folder, shard, watch)
         return cli.FAILED if _run(source.read_members, config, folder, watch) else 0
@@ -120,8 +122,8 @@ def main() -> int:
 def _train(
     source: image_source.Source,
     folder: pathlib.Path,
-    shard: shards.Shard | None,
-    watch: singan_jax.Watch,
+    shard: Shard | None,
+    watch: Watch,
 ) -> int:
     """Reads the images, trains, and says what became of them."""
     images, errors = source.read()
@@ -144,9 +146,9 @@ def _train(
 
 
 def _run(
-    images: Images, config: singan_jax.Config, folder: pathlib.Path, watch: singan_jax.Watch
+    images: Images, config: singan_jax.Config, folder: pathlib.Path, watch: Watch
 ) -> list[singan_jax.Member]:
-    return singan_jax.train_fleet(
+    fleet = singan_jax.train_fleet(
         images,
         config,
         folder,
@@ -155,6 +157,7 @@ def _run(
         monitor=singan_jax.Monitor(folder),
         watch=watch,
     )
+    return fleet.failed
 
 
 if __name__ == "__main__":

@@ -2,50 +2,38 @@
 
 For example, once per process:
 
+    import jax
     import singan_jax
 
     singan_jax.configure_jax()  # one device per CPU core, compilation cache
     config = singan_jax.preset("quick")
     images, errors = singan_jax.read_images(["photos/"], config)
-    singan_jax.train_fleet(images, config, "fleet")
-    fleet = singan_jax.load_fleet("fleet")
+    fleet = singan_jax.train_fleet(images, config, "fleet")  # its `failed` went wrong
     for samples in fleet.sample(8, jax.random.key(0)):
         ...  # samples.member, and samples.pixels: (count, H, W, C) uint8 or uint16
+
+What a user needs is here, in `__init__.pyi`, and loaded when first used; docs/api.md shows each
+with a few lines of use. Where the rest is, each room importing only from those above it:
+
+    errors        what is raised on input that cannot work
+    files         writing files whole or not at all
+    conv/         the one convolution of the networks
+    config        settings and presets
+    runtime       how JAX is set up
+    torch_files   what PyTorch saved, as arrays
+    scale/        one member at one scale, as pure functions
+    images/       files to arrays and back
+    devices/      what runs where
+    workdir/      what is on disk
+    samples/      what a trained member gives
+    fleet/        the loop that trains all of them
+    official/     members made of models of the PyTorch original
+    evaluate/     measures of samples
+    manipulate/   the applications of a trained SinGAN
 """
 
-from singan_jax.config import Config, ConfigError, preset
-from singan_jax.errors import ImageError, InputError
-from singan_jax.fleet import train_fleet
-from singan_jax.group import Pace
-from singan_jax.images import Image, read_images, write_png
-from singan_jax.metrics import Monitor
-from singan_jax.page import write_page
-from singan_jax.preemption import Stopped, Watch
-from singan_jax.runtime import configure_jax
-from singan_jax.sample_files import write_samples
-from singan_jax.trained import Fleet, Samples, load_fleet
-from singan_jax.workdir import Member, WorkdirError
+import lazy_loader
 
-__all__ = [
-    "Config",
-    "ConfigError",
-    "Fleet",
-    "Image",
-    "ImageError",
-    "InputError",
-    "Member",
-    "Monitor",
-    "Pace",
-    "Samples",
-    "Stopped",
-    "Watch",
-    "WorkdirError",
-    "configure_jax",
-    "load_fleet",
-    "preset",
-    "read_images",
-    "train_fleet",
-    "write_page",
-    "write_png",
-    "write_samples",
-]
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

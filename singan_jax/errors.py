@@ -25,6 +25,6 @@ class ImageError(InputError):
         return " ".join(f"{self.path}: {self.problem}; {self.remedy}".splitlines())
 
 
-def reason(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
     """What the system says of a file that cannot be used."""
     return error.strerror or type(error).__name__

@@ -20,6 +20,8 @@ TOP_LEVEL = {
     *("tests", "docs", ".ci", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md"),
     *("CONTRIBUTING.md", "Makefile", "setup.cfg", "pyproject.toml", ".gitignore", ".gitattributes"),
 }
+CHECKPOINT = "singan_jax/workdir/checkpoint.py"
+SHARDING = "singan_jax/devices/sharding.py"
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 60  # about 50 is the aim
 
@@ -35,6 +37,27 @@ FORBIDDEN = {
     },
     "classify": {"launch"},
     "launch": set(),
+}
+# Within a package, rooms and the files beside them in layers: each may import what stands in
+# earlier layers or in its own. What is not listed may be imported by none of them.
+LAYERS = {
+    "singan_jax": (
+        ("errors", "files", "conv"),
+        ("config", "runtime", "torch_files"),
+        ("scale",),
+        ("images", "devices"),
+        ("workdir",),
+        ("samples",),
+        ("fleet", "official", "evaluate"),
+        ("manipulate",),
+    ),
+    "classify": (
+        ("cells", "crops", "npz_files"),
+        ("plan", "backbones", "statistics"),
+        ("classifiers", "costs"),
+        ("study",),
+        ("report",),
+    ),
 }
 SHARDING_NAMES = {"Mesh", "AbstractMesh", "make_mesh", "shard_map"}
 
@@ -76,12 +99,30 @@ def import_faults(path, tree):
         may_need_torch = package == "tests" or "benchmark" in path
         if top == "torch" and at_module_level and not may_need_torch:
             yield f"{path}:{line}: torch is imported at module level"
-        if top == "orbax" and package in PACKAGES and path != "singan_jax/checkpoint.py":
-            yield f"{path}:{line}: only singan_jax/checkpoint.py imports orbax"
+        if top == "orbax" and package in PACKAGES and path != CHECKPOINT:
+            yield f"{path}:{line}: only {CHECKPOINT} imports orbax"
+
+
+def room(module):
+    """(package, room) of a module's dotted name, as ("singan_jax", "scale")."""
+    package, name, *_ = [*module.split("."), ""]
+    return package, name
+
+
+def layer_faults(path, tree):
+    """Imports of a room from a later layer of the same package."""
+    package, own = room(path.removesuffix(".py").replace("/", "."))
+    layer = {name: n for n, names in enumerate(LAYERS.get(package, ())) for name in names}
+    if own not in layer:
+        return
+    for name, _, line in imports(tree):
+        other_package, other = room(name)
+        if other_package == package and layer.get(other, len(layer)) > layer[own]:
+            yield f"{path}:{line}: {own} imports {other or package}, which stands above it"
 
 
 def sharding_faults(path, tree):
-    if path == "singan_jax/sharding.py" or path.split("/")[0] not in PACKAGES:
+    if path == SHARDING or path.split("/")[0] not in PACKAGES:
         return
     used = [(name, line) for name, _, line in imports(tree)]
     for node in ast.walk(tree):
@@ -91,7 +132,7 @@ def sharding_faults(path, tree):
             used.append((dotted(node) or node.attr, node.lineno))
     for name, line in used:
         if SHARDING_NAMES & set(name.split(".")) or name.startswith("jax.distributed"):
-            yield f"{path}:{line}: {name} belongs in singan_jax/sharding.py"
+            yield f"{path}:{line}: {name} belongs in {SHARDING}"
 
 
 def length_faults(path, tree, source):
@@ -107,7 +148,7 @@ def length_faults(path, tree, source):
 
 def declaration_faults(path, tree, declared):
     """Imports of distributions whose normalised names are not in `declared`."""
-    own = {*PACKAGES, "tests", "conftest", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
+    own = {*PACKAGES, "tests", "conftest", *(p.stem for p in (ROOT / "tests").rglob("*.py"))}
     providers = distributions()
     for name, _, line in imports(tree):
         top = name.split(".")[0]
@@ -156,6 +197,7 @@ def sources():
 def faults(path, source, declared):
     tree = ast.parse(source)
     yield from import_faults(path, tree)
+    yield from layer_faults(path, tree)
     yield from sharding_faults(path, tree)
     yield from length_faults(path, tree, source)
     yield from declaration_faults(path, tree, declared)
@@ -180,13 +222,21 @@ def test_code_keeps_the_rules():
         ("launch/x.py", "try:\n  import torch.nn\nexcept ImportError: pass", "at module level"),
         ("launch/x.py", "class A:\n  from torch import nn", "at module level"),
         ("data_pipeline/x.py", "def f():\n  import torch", "data_pipeline imports torch"),
-        ("launch/x.py", "def f():\n  import orbax.checkpoint", "only singan_jax/checkpoint.py"),
+        (
+            "launch/x.py",
+            "def f():\n  import orbax.checkpoint",
+            "only singan_jax/workdir",
+        ),
         ("singan_jax/x.py", "from jax.sharding import Mesh", "jax.sharding.Mesh belongs"),
         ("singan_jax/x.py", "import jax\njax.sharding.Mesh(d, 'x')", ":2: jax.sharding.Mesh"),
         ("singan_jax/x.py", "import jax\njax.shard_map(f)", "jax.shard_map belongs"),
         ("classify/x.py", "import jax\njax.distributed.initialize()", "jax.distributed.init"),
         ("launch/x.py", "from jax import distributed", "jax.distributed belongs"),
         ("launch/x.py", "g().make_mesh(4)", "make_mesh belongs"),
+        ("singan_jax/scale/x.py", "from singan_jax.fleet import group", "scale imports fleet"),
+        ("singan_jax/images/x.py", "from singan_jax import workdir", "images imports workdir"),
+        ("singan_jax/fleet/x.py", "def f():\n  import singan_jax", ":2: fleet imports singan_jax"),
+        ("classify/plan/x.py", "import classify.study", "plan imports study"),
         ("launch/x.py", "import cv2", "cv2 is not declared"),
         ("launch/x.py", "import pytest", "pytest is not declared"),
         ("launch/x.py", "def f():\n  import requests", "requests is not declared"),
@@ -202,12 +252,16 @@ def test_a_planted_violation_is_found(path, source, fault):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("singan_jax/checkpoint.py", "import orbax.checkpoint as ocp"),
-        ("singan_jax/sharding.py", "import jax\nfrom jax.sharding import Mesh\njax.shard_map(f)"),
+        (CHECKPOINT, "import orbax.checkpoint as ocp"),
+        (
+            "singan_jax/devices/sharding.py",
+            "import jax\nfrom jax.sharding import Mesh\njax.shard_map(f)",
+        ),
         ("singan_jax/x.py", "import jax\nimport PIL.Image\nimport skimage"),
+        ("singan_jax/fleet/x.py", "from singan_jax.samples import sample"),
+        ("classify/report/x.py", "from classify import study\nimport singan_jax"),
         ("classify/x.py", "def f():\n  import torch"),
         ("singan_jax/x.py", "def f():\n  import torch"),
-        ("singan_jax/x.py", "from singan_jax import launch_rate\nfrom . import images"),
         ("launch/benchmark.py", "import torch"),
         ("launch/x.py", "import sklearn, absl.flags, data_pipeline, singan_jax, classify"),
         ("classify/x.py", "import singan_jax, data_pipeline, pandas, tensorflow_datasets"),
@@ -217,6 +271,85 @@ def test_a_planted_violation_is_found(path, source, fault):
 )
 def test_what_is_allowed_is_not_a_fault(path, source):
     assert list(faults(path, source, declared_for(path))) == []
+
+
+def test_every_room_has_its_layer():
+    for package, layers in LAYERS.items():
+        found = {p.name.removesuffix(".py") for p in (ROOT / package).iterdir()}
+        found -= {"__init__", "__init__.pyi", "py.typed", "__pycache__"}
+        assert found == {name for names in layers for name in names}
+
+
+def modules():
+    """The dotted name of every module of the packages, and its syntax tree."""
+    for path, text in sources():
+        if path.split("/")[0] in PACKAGES:
+            parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
+            yield ".".join(parts), ast.parse(text)
+
+
+def module_graph():
+    """{module: modules of the packages that it imports}."""
+    trees = dict(modules())
+    graph = {}
+    for module, tree in trees.items():
+        named = [name for name, _, _ in imports(tree)]
+        found = [name if name in trees else name.rpartition(".")[0] for name in named]
+        graph[module] = {name for name in found if name in trees} - {module}
+    return graph
+
+
+def cycle(graph):
+    """Modules that import each other in a circle, or an empty list."""
+    done, path = set(), []
+
+    def visit(module):
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        path.append(module)
+        found = next((c for other in sorted(graph[module]) if (c := visit(other))), [])
+        path.pop()
+        done.add(module)
+        return found
+
+    return next((c for module in sorted(graph) if (c := visit(module))), [])
+
+
+def test_no_module_imports_in_a_circle():
+    assert cycle(module_graph()) == []
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def unmapped(folder):
+    """Files and folders of a room that the docstring of its `__init__` does not list."""
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    lines = re.findall(r"^ *(\S[^.]*?)  +\S", text, flags=re.MULTILINE)  # names, then what they are
+    listed = {name.rstrip("/") for line in lines for name in line.split()}
+    held = {path.stem for path in folder.glob("*.py")}
+    held |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    return held - listed - {"__init__"}
+
+
+def test_every_room_maps_its_files():
+    rooms = [p.parent for name in PACKAGES for p in (ROOT / name).rglob("__init__.py")]
+    rooms = [room for room in rooms if len(list(room.glob("*.py"))) > 2]
+    assert len(rooms) > 15
+    assert {str(room): found for room in rooms if (found := unmapped(room))} == {}
+
+
+def test_a_file_that_is_not_on_the_map_is_found(tmp_path):
+    (tmp_path / "__init__.py").write_text('"""A room.\n\n    one   the first\n"""')
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").touch()
+    assert unmapped(tmp_path) == {"two"}
+
+
+def test_twins_are_equal():
+    first, second = (ROOT / name / "files.py" for name in ("singan_jax", "data_pipeline"))
+    assert first.read_text() == second.read_text()
 
 
 def test_top_level_holds_what_the_design_names():

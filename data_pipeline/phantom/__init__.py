@@ -4,7 +4,12 @@ For demonstrations and tests, where no patient's images may be used: `write` dra
 BCDR with images, outlines, masks and tables. Nothing in it is a patient's, and it says so in
 `SYNTHETIC.txt` and in every image file. Data flows one way:
 
-    patients (who there is) -> mammogram (tissue, lesions) -> rows, features -> sets -> tree
+    patients          who there is
+    mammogram         one of theirs
+    tissue lesions    what is on it
+    features rows     what the tables say of it
+    sets              the tables, with what is peculiar to each set
+    tree              all of it as files
 """
 
 from data_pipeline.phantom.patients import PhantomSettings

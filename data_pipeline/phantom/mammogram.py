@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.mammograms import Format, Laterality, View
 from data_pipeline.phantom import lesions, tissue
-from data_pipeline.records import Format, Laterality, View
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Literal, cast
 
 import numpy as np
 
+from data_pipeline.mammograms import DataError, Laterality
 from data_pipeline.phantom import lesions, sets
 from data_pipeline.phantom.mammogram import Exposure
-from data_pipeline.records import DataError, Laterality
 
 ViewName = Literal["RCC", "LCC", "RO", "LO"]
 

@@ -7,8 +7,8 @@ missing values written four ways: a reader that copes with the phantom copes wit
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from data_pipeline.mammograms import Format
 from data_pipeline.phantom import features
-from data_pipeline.records import Format
 
 FINDINGS = (
     *("nodule", "calcification", "microcalcification", "axillary_adenopathy"),

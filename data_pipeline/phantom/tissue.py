@@ -11,7 +11,7 @@ import PIL.Image
 import scipy.fft
 from scipy import ndimage, special
 
-from data_pipeline.records import Format, View
+from data_pipeline.mammograms import Format, View
 
 ANATOMY_ROWS = 256  # of the coarse grid on which what is smooth is drawn
 STRAND_ROWS = 400  # at most, of the grid on which strands are drawn

@@ -22,16 +22,11 @@ import tqdm
 
 from data_pipeline import mammogram_files, outlines
 from data_pipeline.bcdr import SYNTHETIC_MARK
+from data_pipeline.files import write_atomically
+from data_pipeline.mammograms import DataError
 from data_pipeline.phantom import mammogram, sets
-from data_pipeline.phantom.patients import (
-    Image,
-    Patient,
-    PhantomSettings,
-    draw_patient,
-    generator,
-)
+from data_pipeline.phantom.patients import Image, Patient, PhantomSettings, draw_patient, generator
 from data_pipeline.phantom.rows import Row, image_row, lesion_rows
-from data_pipeline.records import DataError
 
 LABEL = "SYNTHETIC: drawn by the phantom of singan-jax, not a patient"
 VERSION = 1  # of what the phantom draws; raise it where the same settings give other bytes
@@ -119,13 +114,13 @@ def _claim(root: Path, settings: PhantomSettings) -> None:
                 f"{marker}: the phantom there has other settings or versions ({difference});"
                 " name another folder or remove this one"
             )
-    elif any(path != _temporary(marker) for path in root.iterdir()):
+    elif {*root.iterdir()} - {*root.glob(f".{marker.name}.*.tmp")}:  # what a kill may leave
         raise DataError(
             f"{root}: is not empty and holds no phantom ({SYNTHETIC_MARK} is missing); name an"
             " empty folder, so that synthetic and real images are never mixed"
         )
     else:
-        _replace(marker, text.encode())
+        write_atomically(marker, text)
 
 
 def _description(settings: PhantomSettings) -> str:
@@ -217,7 +212,7 @@ def _write_tables(root: Path, set_name: str, found: list[Rows]) -> None:
     style = sets.SETS[set_name]
     for table in style.tables:
         text = sets.write_csv(table, [row for rows in found for row in rows[table]], style)
-        _replace(set_folder(root, set_name) / sets.file_name(set_name, table), text.encode())
+        write_atomically(set_folder(root, set_name) / sets.file_name(set_name, table), text)
 
 
 def _write_tiff(path: Path, pixels: np.ndarray) -> None:
@@ -232,14 +227,4 @@ def _write_tiff(path: Path, pixels: np.ndarray) -> None:
         metadata=None,
         software=False,
     )
-    _replace(path, data.getvalue())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; what a killed run left of it is written over."""
-    _temporary(path).write_bytes(data)
-    os.replace(_temporary(path), path)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
+    write_atomically(path, data.getvalue())

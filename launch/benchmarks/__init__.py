@@ -1,1 +1,16 @@
-"""Suites of `launch.benchmark`: what is measured, and PyTorch doing the same."""
+"""Suites of `launch.benchmark`: what is measured, and PyTorch doing the same.
+
+conv              the implementations of the convolution
+step              an iteration of one member
+fleet             whole SinGANs
+sample            samples a second
+features          features a second
+heads             the heads of a study
+patches           patches a second
+pipeline          images to samples, as users start it
+memory            programs and processes
+timing            repetitions, spread, processes of their own
+plot              bars of all rows
+torch_peer        the official training loop in PyTorch
+torch_backbones   the backbones in PyTorch
+"""

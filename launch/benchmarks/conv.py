@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from launch.benchmarks.timing import Timing, measure
-from singan_jax import conv, sharding
+from singan_jax import conv
+from singan_jax.devices import sharding
 
 # (images in the batch, side of the output, input channels, output channels)
 LAYERS = (

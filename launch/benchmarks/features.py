@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from classify.backbone import RANDOM, load_backbone
-from classify.features import BLOCK, FeatureCache
-from classify.resnet import RESNETS
+from classify.backbones.backbone import RANDOM, load_backbone
+from classify.backbones.resnet import RESNETS
+from classify.classifiers.features import BLOCK, FeatureCache
 from launch.benchmarks.timing import Timing, in_processes, measure
-from singan_jax import sharding
+from singan_jax.devices import sharding
 
 SIDE = 224
 

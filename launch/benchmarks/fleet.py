@@ -19,11 +19,14 @@ import numpy as np
 
 import singan_jax
 from launch.benchmarks.timing import Timing, fresh_processes, in_processes, measure
-from singan_jax import sharding
 from singan_jax.config import Config
-from singan_jax.generate import FrozenScale
-from singan_jax.programs import Bucket, inherits
-from singan_jax.train_step import Hyper
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.programs import Compiler
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.networks import Variables
+from singan_jax.scale.train_scale import Start, inherits
+from singan_jax.scale.train_step import Hyper
 
 # (side in pixels, members, iterations a run)
 SIZES = ((64, 8, 2), (128, 2, 1))
@@ -66,29 +69,30 @@ def _row(size: str, members: int, devices: int, by_scale: list[Timing]) -> dict[
 
 def scales(config: Config, side: int, members: int, iterations: int, repeats: int) -> list[Timing]:
     """Milliseconds of one iteration of one member at each scale."""
-    bucket = Bucket(config, (side, side, 3))
+    compiler = Compiler(Bucket(config, (side, side, 3)))
     members = sharding.padded_size(members)
     keys = sharding.to_devices(jax.random.split(jax.random.key(0), members))
     healthy = sharding.to_devices(jnp.ones(members, bool))
     hyper = jax.tree.map(lambda x: jnp.full(members, x), Hyper.of(config, {}))
     hyper = sharding.to_devices(hyper)
     frozen: list[FrozenScale] = []
-    networks = None
+    networks: tuple[Variables, ...] = ()
     found = []
-    for n, size in enumerate(bucket.pyramid.sizes):
-        programs = bucket.programs(n, members)
+    for n, size in enumerate(compiler.bucket.pyramid.sizes):
+        programs = compiler.programs(n, members)
         if programs.members < members:
             raise MemoryError(f"{members} members of {side} pixels do not fit; measure fewer")
         real = jax.random.uniform(jax.random.key(n), (members, 1, *size, 3), minval=-1.0)
         real = sharding.to_devices(real)
-        inherited = (networks,) if inherits(config, n) else ()
-        task, state = programs.begin(keys, hyper, real, jnp.zeros_like(real), healthy, *inherited)
+        inherited = networks if inherits(config, n) else ()
+        start = Start(keys, hyper, real, jnp.zeros_like(real), healthy, inherited)
+        task, state = programs.begin(start)
         train = functools.partial(programs.chunk, tuple(frozen), task)
         timing, state = _chunks(train, state, iterations, repeats)
         found.append(timing.times(1e3 / iterations / members))
         networks = state.generator.variables, state.discriminator.variables
         frozen.append(FrozenScale(state.generator.variables, task.noise_amp, state.z_rec))
-    bucket.close()
+    compiler.close()
     return found
 
 
@@ -143,11 +147,11 @@ def _torch_scales(config: Config, side: int, iterations: int, repeats: int, thre
     import torch
 
     from launch.benchmarks import torch_peer
-    from singan_jax import pyramid
+    from singan_jax.scale.pyramid import Pyramid
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    plan = pyramid.plan((side, side), config)
+    plan = Pyramid.of((side, side), config)
     generators: list[Any] = []
     found = []
     for n in range(plan.num_scales):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from classify.heads import train_heads
-from classify.training import TrainSet, TrainSettings
+from classify.classifiers.heads import train_heads
+from classify.classifiers.training import TrainSet, TrainSettings
 from launch.benchmarks.timing import measure
 
 _POOL, _FEATURES, _CLASSES = 5408, 2048, 3

@@ -21,8 +21,9 @@ import singan_jax
 from launch.benchmarks import fleet
 from launch.benchmarks.timing import fresh_processes
 from singan_jax.config import Config
-from singan_jax.images import Image
-from singan_jax.programs import Bucket
+from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.programs import Compiler
+from singan_jax.images.read import Image
 
 FLEETS = (2, 16, 64, 256, 1024)
 TINY = Config(min_size=16, max_size=16, base_channels=8, steps_per_scale=2, lr_decay_step=1)
@@ -44,10 +45,10 @@ def by_scale(config: Config, members: int) -> list[dict[str, Any]]:
     """The rows of the programs that train so many square images of `max_size`."""
     singan_jax.configure_jax()
     side = config.max_size
-    bucket = Bucket(config, (side, side, 3))
+    compiler = Compiler(Bucket(config, (side, side, 3)))
     rows = []
-    for n, size in enumerate(bucket.pyramid.sizes):
-        programs = bucket.programs(n, members)
+    for n, size in enumerate(compiler.bucket.pyramid.sizes):
+        programs = compiler.programs(n, members)
         needs = programs.chunk.memory_analysis()  # of one device
         alone = needs.output_size_in_bytes - needs.alias_size_in_bytes
         total = needs.argument_size_in_bytes + needs.temp_size_in_bytes + alone
@@ -61,7 +62,7 @@ def by_scale(config: Config, members: int) -> list[dict[str, Any]]:
                 "member_mib": total / _MIB * jax.local_device_count() / programs.members,
             }
         )
-    bucket.close()
+    compiler.close()
     return rows
 
 

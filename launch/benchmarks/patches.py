@@ -16,7 +16,7 @@ import numpy as np
 from skimage import filters
 
 from data_pipeline import bcdr, extract, patches, phantom
-from data_pipeline.records import Box, Mammogram, Reading
+from data_pipeline.mammograms import Box, Mammogram, Reading
 from launch.benchmarks.timing import Timing
 
 SETTINGS = phantom.PhantomSettings(  # more than 200 films and 20 digital images

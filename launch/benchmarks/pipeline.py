@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from launch.benchmarks.timing import Timing
-from singan_jax.images import write_png
+from singan_jax.images.read import write_png
 
 IMAGES, SIDE, SAMPLES = 4, 32, 16
 _NUM_SAMPLES = f"--num_samples={SAMPLES}"

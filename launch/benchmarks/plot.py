@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from launch.benchmarks.timing import FASTEST, SLOWEST
-from singan_jax.images import write_png
+from singan_jax.images.read import write_png
 
 
 class Panel(NamedTuple):

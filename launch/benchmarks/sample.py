@@ -4,7 +4,6 @@ The peer draws one sample after another with all threads, as the official code d
 files.
 """
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from launch.benchmarks.timing import Timing, measure
-from singan_jax import sample, sharding, train_scale
 from singan_jax.config import Config, preset
-from singan_jax.generate import FrozenScale
-from singan_jax.programs import Bucket
-from singan_jax.pyramid import Pyramid
-from singan_jax.train_step import Hyper
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.samples import sample
+from singan_jax.scale import train_scale
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.pyramid import Pyramid
+from singan_jax.scale.train_scale import Start
+from singan_jax.scale.train_step import Hyper, ScaleState, Task
 
 COUNT = 64  # samples of each member and call
 
@@ -30,13 +32,18 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     keys = jax.random.split(jax.random.key(0), members)
     scales = []
     for n, size in enumerate(bucket.pyramid.sizes):
-        begin = functools.partial(train_scale.begin, config, n, inherited=None)
-        image = jnp.zeros((members, 1, *size, 3))
-        arguments = (keys, Hyper.of(config, {}), image, image, jnp.ones(members, bool))
-        task, state = jax.vmap(begin, in_axes=(0, None, 0, 0, 0))(*arguments)
+        image = jnp.zeros((1, *size, 3))
+        hyper = Hyper.of(config, {})
+
+        def begin(
+            key: jax.Array, n: int = n, image: jax.Array = image, hyper: Hyper = hyper
+        ) -> tuple[Task, ScaleState]:
+            return train_scale.begin(config, n, Start(key, hyper, image, image, jnp.array(True)))
+
+        task, state = jax.vmap(begin)(keys)
         scales.append(FrozenScale(state.generator.variables, task.noise_amp, state.z_rec))
-    plan = sample.Plan(config, bucket.pyramid, 3, len(scales))
-    timing = measure(lambda: sample.draw(plan, scales, keys, COUNT), repeats)
+    plan = sample.SamplePlan(config, bucket.pyramid, 3, len(scales))
+    timing = measure(lambda: sample.sample_all(plan, scales, keys, COUNT), repeats)
     rate = timing.rate(members * COUNT)
     row: dict[str, Any] = {"members": members, **rate.row("samples_per_s")}
     if peer:

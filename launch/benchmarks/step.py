@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch.benchmarks.timing import Timing, in_processes, measure
-from singan_jax import sharding, train_scale
 from singan_jax.config import Config
-from singan_jax.pyramid import Pyramid
-from singan_jax.train_step import Hyper
+from singan_jax.devices import sharding
+from singan_jax.scale import train_scale
+from singan_jax.scale.pyramid import Pyramid
+from singan_jax.scale.train_step import Hyper
 
 # (side in pixels, channels, iterations a run)
 SIZES = ((32, 32, 20), (64, 32, 8), (64, 64, 4), (128, 64, 1))
@@ -48,18 +49,16 @@ def _ours(side: int, width: int, iterations: int, repeats: int) -> tuple[float, 
     keys = jax.random.split(jax.random.key(0), members)
     hyper = jax.tree.map(lambda x: jnp.full(members, x), Hyper.of(config, {}))
     reals = jax.random.uniform(keys[0], (members, 1, side, side, 3), minval=-1.0)
-    begin = functools.partial(train_scale.begin, config, 0, inherited=None)
+    begin = functools.partial(train_scale.begin, config, 0)
     chunk = functools.partial(train_scale.train_chunk, config, plan, 0)
-    inputs = sharding.to_devices(
-        (keys, hyper, reals, jnp.zeros_like(reals), jnp.ones(members, bool))
-    )
-    task, state = sharding.over_members(begin)(*inputs)
-    start, stop = np.int32(0), np.int32(iterations)
+    start = train_scale.Start(keys, hyper, reals, jnp.zeros_like(reals), jnp.ones(members, bool))
+    task, state = sharding.over_members(begin)(sharding.to_devices(start))
+    first, stop = np.int32(0), np.int32(iterations)
     started = time.perf_counter()
-    lowered = sharding.over_members(chunk, shared=2).lower((), task, state, start, stop)
+    lowered = sharding.over_members(chunk, shared=2).lower((), task, state, first, stop)
     compiled = lowered.compile()
     compile_s = time.perf_counter() - started
-    timing = measure(lambda: compiled((), task, state, start, stop), repeats)
+    timing = measure(lambda: compiled((), task, state, first, stop), repeats)
     return compile_s, timing.times(1e3 / iterations / members)
 
 

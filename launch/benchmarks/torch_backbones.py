@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classify.resnet import ResNet
+from classify.backbones.resnet import ResNet
 
 
 class Block(nn.Module):

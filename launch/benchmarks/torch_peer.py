@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from singan_jax.config import Config
-from singan_jax.pyramid import Pyramid, resize_matrix
+from singan_jax.scale.pyramid import Pyramid, resize_matrix
 
 
 class Block(nn.Sequential):

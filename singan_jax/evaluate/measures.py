@@ -11,15 +11,16 @@ import jax
 import numpy as np
 import tqdm
 
-from singan_jax import pyramid, sharding
+from singan_jax.devices import sharding
 from singan_jax.errors import InputError
 from singan_jax.evaluate import diversity, filters, inception, memorisation, texture
 from singan_jax.evaluate.frechet import frechet_distance, moments
 from singan_jax.evaluate.inception import Convolution
 from singan_jax.evaluate.sample_folder import read_samples
-from singan_jax.images import Image
-from singan_jax.trained import Fleet
-from singan_jax.workdir import Member
+from singan_jax.images.read import Image
+from singan_jax.samples.trained import TrainedFleet
+from singan_jax.scale.pyramid import Pyramid, build_pyramid
+from singan_jax.workdir.record import Member
 
 _PIXELS_PER_CALL = 2**24  # of samples, to bound memory and show progress
 _FRECHET = ("filter_bank_distance", "sifid_64", "sifid_192")
@@ -54,7 +55,7 @@ class Measured:
 
 
 def measure_fleet(
-    fleet: Fleet,
+    fleet: TrainedFleet,
     images: Mapping[str, Image],
     files: Mapping[str, Sequence[pathlib.Path]],
     weights: tuple[Convolution, ...] = (),
@@ -105,7 +106,7 @@ def measure_fleet(
 
 
 def _measure(
-    fleet: Fleet,
+    fleet: TrainedFleet,
     members: Sequence[Member],
     size: int,
     images: Mapping[str, Image],
@@ -158,9 +159,9 @@ def _refuse_small(path: pathlib.Path, size: tuple[int, int], with_inception: boo
 
 
 @functools.cache
-def _program(plan: pyramid.Pyramid, uint8: bool, scale: int) -> Any:
+def _program(plan: Pyramid, uint8: bool, scale: int) -> Any:
     def of_member(image: jax.Array, samples: jax.Array, weights: tuple[Convolution, ...]) -> Any:
-        real = (pyramid.build(image[None], plan, uint8=uint8)[scale][0] + 1) / 2
+        real = (build_pyramid(image[None], plan, uint8=uint8)[scale][0] + 1) / 2
         return measure_member(real, samples, weights)
 
     return sharding.over_members(of_member, shared=1)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from singan_jax.decode import UnusableError, decode
 from singan_jax.errors import InputError
+from singan_jax.images.decode import UnusableError, decode
 
 
 def find_samples(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:

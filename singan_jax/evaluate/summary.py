@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from singan_jax.evaluate import memorisation, texture
 from singan_jax.evaluate.measures import Measured
-from singan_jax.workdir import write_atomically
+from singan_jax.files import replacing, write_atomically
 
 Row = dict[str, Any]
 
@@ -78,7 +78,9 @@ def _number(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def write(out: pathlib.Path, measured: Sequence[Measured], about: Mapping[str, Any]) -> list[Row]:
+def write_summary(
+    out: pathlib.Path, measured: Sequence[Measured], about: Mapping[str, Any]
+) -> list[Row]:
     """Writes measures.csv, measures.json and measures.png.
 
     Args:
@@ -130,9 +132,8 @@ def _plot(path: pathlib.Path, measured: Sequence[Measured], rows: Sequence[Row])
                 _real_against_synthetic(axes, name, measured)
             else:
                 _distribution(axes, name, rows)
-        temporary = path.with_name(f".{path.name}")
-        figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
+        with replacing(path) as file:
+            figure.savefig(file, format="png", dpi=110)
 
 
 def _distribution(axes: Axes, name: str, rows: Sequence[Row]) -> None:

@@ -4,6 +4,7 @@ The walk covers the padding of the noise too, whether the member was trained wit
 or of zeros, as in the official code.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax import generate, sample, sharding
 from singan_jax.config import Config
+from singan_jax.devices import sharding
 from singan_jax.errors import InputError
-from singan_jax.generate import FrozenScale
-from singan_jax.pyramid import Pyramid
+from singan_jax.samples.blocks import draw_all
+from singan_jax.scale import generate
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.pyramid import Pyramid
 
 _FIRST_STEP = 0.05  # share of fresh noise in the first step, as in the official code
 
@@ -80,15 +83,10 @@ def render(
 ) -> jax.Array:
     """The image of one noise map per scale, each (h + 2p, w + 2p, 1 or C): (H, W, C)."""
     channels = scales[0].generator["params"]["stack"]["kernel"].shape[-1]
-    image = prev = jnp.zeros((1, *pyramid.sizes[0], channels))
-    for n, (frozen, noise) in enumerate(zip(scales, maps, strict=True)):
-        if n:
-            prev = generate.enlarge(config, pyramid, image, pyramid.sizes[n])
-        padded = generate.pad(prev, config.padding)
-        noisy = generate.noisy_input(padded, noise[None], frozen.noise_amp)
-        generator: Any = generate.generator_at(config, n)
-        image = generator.apply(frozen.generator, noisy, padded, train=False)
-    return image[0]
+    prev = jnp.zeros((1, *pyramid.sizes[0], channels))
+    padded = dataclasses.replace(config, noise_padding=True)  # as the maps are
+    noises = [noise[None] for noise in maps]
+    return generate.run_scales(padded, pyramid, scales, noises, prev)[-1][0]
 
 
 @functools.cache
@@ -157,7 +155,7 @@ def animate(
             raise InputError(f"{name} {getattr(walk, name)} is out of range; it may be {span}")
     walks = jax.tree.map(lambda value: np.full(len(keys), value), walk)
     pixels = math.prod(pyramid.sizes[-1])
-    return sample.spread(
+    return draw_all(
         functools.partial(_program, config, pyramid),
         (tuple(scales), keys, walks),
         num_frames,

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax import images, sharding
-from singan_jax.finished import FinishedScale
-from singan_jax.generate import FrozenScale
-from singan_jax.images import Image
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.images.read import Image, read_image
 from singan_jax.manipulate import input_images
-from singan_jax.programs import Bucket
-from singan_jax.sample import Plan
-from singan_jax.trained import Fleet, sampling_key
-from singan_jax.workdir import Member, WorkdirError
+from singan_jax.samples.sample import SamplePlan
+from singan_jax.samples.trained import TrainedFleet, sampling_key
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.workdir.finished import FinishedScale
+from singan_jax.workdir.record import Member, WorkdirError
 
 _TOGETHER = 16  # members at a time
 
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
     members: Sequence[Member]
     bucket: Bucket
-    finished: Sequence[FinishedScale]
+    finished: Sequence[FinishedScale[np.ndarray]]
     keys: jax.Array
 
     @property
@@ -45,11 +45,11 @@ class Batch(NamedTuple):
         """(height, width) of the finest scale."""
         return self.bucket.pyramid.sizes[-1]
 
-    def plan(self, start_scale: int, **sizes: float) -> Plan:
+    def plan(self, start_scale: int, **sizes: float) -> SamplePlan:
         """A plan of all scales."""
         bucket = self.bucket
         num_scales = len(self.finished)
-        return Plan(
+        return SamplePlan(
             bucket.config, bucket.pyramid, bucket.channels, num_scales, start_scale, **sizes
         )
 
@@ -67,7 +67,7 @@ class Batch(NamedTuple):
                     f"{member.source}: {member.name!r} was trained on {member.images} images "
                     "together, and this manipulation needs one; leave it out of --members"
                 )
-            image = images.read_image(member.source, self.bucket.config)
+            image = read_image(member.source, self.bucket.config)
             if image.digest != member.digest:
                 raise WorkdirError(
                     f"{member.source}: differs from the image that {member.name!r} was trained "
@@ -76,7 +76,7 @@ class Batch(NamedTuple):
             pixels.append(image.to_float())
         members = len(pixels)
         stacked = sharding.to_devices(sharding.padded(np.stack(pixels), members))
-        return sharding.to_host(self.bucket.build_pyramid(stacked)[scale], members)
+        return np.asarray(sharding.to_host(self.bucket.build_pyramid(stacked)[scale], members))
 
     def fitted(self, inputs: Mapping[str, Image]) -> np.ndarray:
         """Each member's input at the size of the finest scale: (members, H, W, C)."""
@@ -85,7 +85,7 @@ class Batch(NamedTuple):
         )
 
 
-def batches(fleet: Fleet, members: Sequence[Member], key: jax.Array) -> Iterator[Batch]:
+def batches(fleet: TrainedFleet, members: Sequence[Member], key: jax.Array) -> Iterator[Batch]:
     """Members, `_TOGETHER` at most at a time."""
     for group in dict.fromkeys(member.group for member in members):
         own = [member for member in members if member.group == group]
@@ -98,7 +98,7 @@ def batches(fleet: Fleet, members: Sequence[Member], key: jax.Array) -> Iterator
             yield Batch(part, fleet.bucket(part[0]), finished, keys)
 
 
-def require_finished(fleet: Fleet, members: Sequence[Member]) -> None:
+def require_finished(fleet: TrainedFleet, members: Sequence[Member]) -> None:
     """Raises `WorkdirError` unless all scales of the members are trained, and without a mask."""
     for member in members:
         if member.has_mask:

@@ -7,12 +7,12 @@ import numpy as np
 import skimage.filters
 import skimage.morphology
 
-from singan_jax import images, pyramid
 from singan_jax.config import Config
 from singan_jax.errors import ImageError, InputError
-from singan_jax.find import find_images
-from singan_jax.images import Image
-from singan_jax.workdir import Member
+from singan_jax.images.find import find_images
+from singan_jax.images.read import Image, member_name, read_image
+from singan_jax.scale.pyramid import resize_matrix
+from singan_jax.workdir.record import Member
 
 _BLUR = 5.0  # sigma of the masks' edges, pixels; as in the official code
 
@@ -34,7 +34,7 @@ def read(path: str, members: Sequence[Member], config: Config) -> dict[str, Imag
     found, errors = find_images([path])
     if errors:
         raise errors[0]
-    files = {images.member_name(file): file for file in found}
+    files = {member_name(file): file for file in found}
     if not os.path.isdir(path):
         files = {member.name: found[0] for member in members}
     for member in members:
@@ -42,7 +42,7 @@ def read(path: str, members: Sequence[Member], config: Config) -> dict[str, Imag
             remedy = "add it, or name the --members that the folder serves"
             raise ImageError(path, f"holds no image named {member.name!r}", remedy)
     wanted = {files[member.name] for member in members}
-    read_files = {file: images.read_image(file, config) for file in sorted(wanted)}
+    read_files = {file: read_image(file, config) for file in sorted(wanted)}
     return {member.name: read_files[files[member.name]] for member in members}
 
 
@@ -92,8 +92,7 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
       (*size, C) float32 in [-1, 1].
     """
     rows, columns = (
-        pyramid.resize_matrix(old, new, new / old)
-        for old, new in zip(image.shape[:2], size, strict=True)
+        resize_matrix(old, new, new / old) for old, new in zip(image.shape[:2], size, strict=True)
     )
     fitted = np.einsum("oh,pw,hwc->opc", rows, columns, image, optimize=True)
     return np.clip(fitted, -1, 1).astype(np.float32)

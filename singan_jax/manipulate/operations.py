@@ -15,20 +15,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax import generate, sample, sharding
-from singan_jax import pyramid as pyramid_lib
 from singan_jax.config import Config
+from singan_jax.devices import sharding
 from singan_jax.errors import InputError
-from singan_jax.generate import FrozenScale
-from singan_jax.pyramid import Pyramid
-from singan_jax.sample import Plan
+from singan_jax.samples import sample
+from singan_jax.samples.blocks import draw_all, map_or_vmap
+from singan_jax.samples.sample import SamplePlan
+from singan_jax.scale import generate
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.pyramid import Pyramid, resize, scaled_size
 
 SUPER_RESOLUTION_MIN_SIZE = 18  # coarsest scale, as in the official code
 
 # --- injection --------------------------------------------------------------------------------
 
 
-def coarse_input(plan: Plan, image: jax.Array) -> jax.Array:
+def coarse_input(plan: SamplePlan, image: jax.Array) -> jax.Array:
     """What enters the start scale when an image is injected there.
 
     The image is shrunk to the scale before, `r**(N - n + 1)`, and enlarged by `1 / r` again, so
@@ -44,36 +46,36 @@ def coarse_input(plan: Plan, image: jax.Array) -> jax.Array:
     plan_sizes, scale = plan.pyramid.sizes, plan.start_scale
     factor = plan.pyramid.ratio ** (len(plan_sizes) - scale)
     uint8 = plan.config.uint8_resize
-    small = pyramid_lib.resize(image[None], factor, plan_sizes[scale - 1], uint8=uint8)
+    small = resize(image[None], factor, plan_sizes[scale - 1], uint8=uint8)
     return generate.enlarge(plan.config, plan.pyramid, small, plan_sizes[scale])[0]
 
 
 @functools.cache
-def _coarse_inputs(plan: Plan) -> Any:
+def _coarse_inputs(plan: SamplePlan) -> Any:
     return jax.jit(jax.vmap(functools.partial(coarse_input, plan)))
 
 
-def coarse_inputs(plan: Plan, images: np.ndarray) -> np.ndarray:
+def coarse_inputs(plan: SamplePlan, images: np.ndarray) -> np.ndarray:
     """`coarse_input` of (members, H, W, C) images."""
     return np.asarray(_coarse_inputs(plan)(images))
 
 
 @functools.cache
-def _injection(plan: Plan, count: int) -> Any:
+def _injection(plan: SamplePlan, count: int) -> Any:
     def inject_member(
         scales: Sequence[FrozenScale], coarse: jax.Array, key: jax.Array, first: jax.Array
     ) -> jax.Array:
         def one(index: jax.Array) -> jax.Array:
             noises = sample.fresh_noise(plan, jax.random.fold_in(key, index))
-            return sample.refine(plan, scales, coarse[None], noises, plan.start_scale)[0]
+            return sample.run(plan, scales, coarse[None], noises, plan.start_scale)[0]
 
-        return sample.each(one, first + jnp.arange(count))
+        return map_or_vmap(one, first + jnp.arange(count))
 
     return sharding.over_members(inject_member)
 
 
 def inject(
-    plan: Plan, scales: Sequence[FrozenScale], coarse: np.ndarray, keys: jax.Array, count: int
+    plan: SamplePlan, scales: Sequence[FrozenScale], coarse: np.ndarray, keys: jax.Array, count: int
 ) -> np.ndarray:
     """Feeds images into the start scale.
 
@@ -93,8 +95,7 @@ def inject(
             f"{plan.num_scales - 1}"
         )
     stacked = (tuple(scales), coarse, keys)
-    pixels = math.prod(plan.noise_size(plan.num_scales - 1)) * plan.channels
-    return sample.spread(functools.partial(_injection, plan), stacked, count, pixels)
+    return draw_all(functools.partial(_injection, plan), stacked, count, plan.numbers)
 
 
 # --- super-resolution -------------------------------------------------------------------------
@@ -125,7 +126,7 @@ class Enlargement:
         """(height, width) after each step."""
         sizes, (count, step) = [self.pyramid.sizes[-1]], _steps(self.factor)
         for _ in range(count):
-            sizes.append(pyramid_lib.scaled_size(sizes[-1], step))
+            sizes.append(scaled_size(sizes[-1], step))
         return sizes[1:]
 
     @property
@@ -179,7 +180,7 @@ def enlarge_with(
     step, scale = _steps(plan.factor)[1], len(plan.pyramid.sizes) - 1
     images = image[None]
     for size, noise in zip(plan.sizes, noises, strict=True):
-        images = pyramid_lib.resize(images, step, size, uint8=plan.config.uint8_resize)
+        images = resize(images, step, size, uint8=plan.config.uint8_resize)
         images = generate.run_scale(plan.config, scale, finest, images, noise)
     return images[0, : plan.size[0], : plan.size[1]]
 
@@ -202,7 +203,7 @@ def _enlargement(plan: Enlargement, count: int) -> Any:
             ]
             return enlarge_with(plan, finest, image, noises)
 
-        return sample.each(one, first + jnp.arange(count))
+        return map_or_vmap(one, first + jnp.arange(count))
 
     return sharding.over_members(enlarge_member)
 
@@ -222,6 +223,6 @@ def super_resolve(
     Returns:
       (members, count, int(s H), int(s W), C) float32.
     """
-    pixels = math.prod(plan.size) * plan.channels
+    numbers = math.prod(plan.size) * plan.channels
     stacked = (finest, images, keys)
-    return sample.spread(functools.partial(_enlargement, plan), stacked, count, pixels)
+    return draw_all(functools.partial(_enlargement, plan), stacked, count, numbers)

@@ -12,21 +12,21 @@ import jax
 import numpy as np
 import tqdm
 
-from singan_jax import pictures
 from singan_jax.errors import InputError
+from singan_jax.images import pictures
 from singan_jax.manipulate import batches
 from singan_jax.manipulate.batches import Batch
-from singan_jax.manipulate.tasks import Task
-from singan_jax.sample_files import claim, manifest_line, write_manifest
-from singan_jax.trained import Fleet
+from singan_jax.manipulate.manipulations import Manipulation
+from singan_jax.samples.sample_files import claim, manifest_line, write_manifest
+from singan_jax.samples.trained import TrainedFleet
 
 _COLUMNS = 6  # images of a row of a contact sheet, the input among them
 
 
 def write_manipulations(
-    fleet: Fleet,
+    fleet: TrainedFleet,
     out: str | pathlib.Path,
-    task: Task,
+    task: Manipulation,
     count: int,
     *,
     settings: dict[str, Any],
@@ -83,7 +83,7 @@ def write_manipulations(
 
 def _write(
     out: pathlib.Path,
-    task: Task,
+    task: Manipulation,
     batch: Batch,
     made: dict[int, np.ndarray],
     settings: dict[str, Any],

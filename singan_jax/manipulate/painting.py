@@ -15,14 +15,15 @@ import numpy as np
 import sklearn.cluster
 import tqdm
 
-from singan_jax import pyramid as pyramid_lib
-from singan_jax import sharding, train_scale
 from singan_jax.config import Config
-from singan_jax.finished import FinishedScale
-from singan_jax.generate import FrozenScale
-from singan_jax.pyramid import Pyramid
-from singan_jax.sample import Plan
-from singan_jax.train_step import Hyper, ScaleState, Task, iterate
+from singan_jax.devices import sharding
+from singan_jax.samples.sample import SamplePlan
+from singan_jax.scale import train_scale
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.pyramid import Pyramid, resize
+from singan_jax.scale.train_scale import Start
+from singan_jax.scale.train_step import Hyper, ScaleState, Task, iterate
+from singan_jax.workdir.finished import FinishedScale
 
 COLOURS = 5  # as in the official code
 _CHUNK = 20  # iterations between two updates of the progress bar
@@ -49,7 +50,7 @@ def quantise(images: jax.Array, colours: jax.Array) -> jax.Array:
     return colours[distances.argmin(-1)]
 
 
-def coarse_input(plan: Plan, image: jax.Array, colours: jax.Array) -> jax.Array:
+def coarse_input(plan: SamplePlan, image: jax.Array, colours: jax.Array) -> jax.Array:
     """What enters the start scale when a painting is injected in few colours.
 
     Args:
@@ -63,15 +64,15 @@ def coarse_input(plan: Plan, image: jax.Array, colours: jax.Array) -> jax.Array:
     sizes, scale = plan.pyramid.sizes, plan.start_scale
     factor = plan.pyramid.ratio ** (len(sizes) - 1 - scale)
     flat = quantise(image, colours)[None]
-    return pyramid_lib.resize(flat, factor, sizes[scale], uint8=plan.config.uint8_resize)[0]
+    return resize(flat, factor, sizes[scale], uint8=plan.config.uint8_resize)[0]
 
 
 @functools.cache
-def _coarse_inputs(plan: Plan) -> Any:
+def _coarse_inputs(plan: SamplePlan) -> Any:
     return jax.jit(jax.vmap(functools.partial(coarse_input, plan)))
 
 
-def coarse_inputs(plan: Plan, images: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def coarse_inputs(plan: SamplePlan, images: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """`coarse_input` of (members, H, W, C) images and (members, colours, C) colours."""
     return np.asarray(_coarse_inputs(plan)(images, colours))
 
@@ -98,18 +99,18 @@ def _chunk(
 
 
 @functools.cache
-def _programs(plan: Plan) -> tuple[Any, Any]:
+def _programs(plan: SamplePlan) -> tuple[Any, Any]:
     begin = functools.partial(train_scale.begin, plan.config, plan.start_scale)
     chunk = functools.partial(_chunk, plan.config, plan.pyramid, plan.start_scale)
     return sharding.over_members(begin), sharding.over_members(chunk, shared=2, donate=(2,))
 
 
 def retrain(
-    plan: Plan,
+    plan: SamplePlan,
     keys: jax.Array,
     hypers: Hyper,
     reals: np.ndarray,
-    scales: Sequence[FinishedScale],
+    scales: Sequence[FinishedScale[np.ndarray]],
     colours: np.ndarray,
     *,
     quiet: bool = False,
@@ -132,12 +133,14 @@ def retrain(
     networks = (scales[scale].frozen.generator, scales[scale].discriminator)
     coarse = jnp.asarray(scales[scale - 1].rec_next), jnp.asarray(colours)
     rec_prev = np.asarray(jax.vmap(quantise)(*coarse))
-    stacked = (keys, hypers, reals, rec_prev, np.ones(members, bool), networks)
-    stacked, colours = sharding.to_devices(sharding.padded((stacked, colours), members))
+    start: Start[np.ndarray] = Start(
+        keys, hypers, reals, rec_prev, np.ones(members, bool), networks
+    )
+    start, colours = sharding.to_devices(sharding.padded((start, colours), members))
     coarser = tuple(finished.frozen for finished in scales[:scale])
     coarser = sharding.to_devices(sharding.padded(coarser, members))
     begin, chunk = _programs(plan)
-    task, state = begin(*stacked)
+    task, state = begin(start)
     steps = plan.config.steps_per_scale
     with tqdm.tqdm(total=steps, desc="retraining", unit=" steps", disable=quiet) as bar:
         for first in range(0, steps, _CHUNK):

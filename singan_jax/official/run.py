@@ -21,16 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from singan_jax import pyramid as pyramid_lib
 from singan_jax import torch_files
 from singan_jax.config import Config
+from singan_jax.devices.bucket import Bucket
 from singan_jax.errors import InputError
-from singan_jax.generate import FrozenScale
-from singan_jax.images import Image
-from singan_jax.models import Variables
+from singan_jax.images.read import Image
 from singan_jax.official import settings
-from singan_jax.programs import Bucket
-from singan_jax.pyramid import Pyramid
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.networks import Variables
+from singan_jax.scale.pyramid import Pyramid
 
 _STRANGE = "is no network of the official SinGAN at this place"
 _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -57,7 +56,7 @@ class OfficialRun:
     @property
     def pyramid(self) -> Pyramid:
         """Sizes of the scales."""
-        return pyramid_lib.plan(self.image.shape[:2], self.config)
+        return Pyramid.of(self.image.shape[:2], self.config)
 
     @property
     def channels(self) -> int:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax import images, pyramid
 from singan_jax.config import Config, ConfigError, validate
 from singan_jax.errors import InputError
-from singan_jax.images import Image
+from singan_jax.images.read import Image, from_float, member_name
+from singan_jax.scale.pyramid import Pyramid, resize
 
 _NAME = re.compile(r"scale_factor=(\d*\.\d+)(?:,alpha=(\d+))?.*")
 
@@ -36,8 +36,8 @@ def image_of(folder: pathlib.Path, finest: np.ndarray) -> Image:
       InputError: the scale has other levels than those of 8 bits.
     """
     path = folder.resolve()
-    name = images.member_name(path.parent.name if _NAME.fullmatch(path.name) else path.name)
-    levels = Image(name, str(folder), images.from_float(finest, 8))
+    name = member_name(path.parent.name if _NAME.fullmatch(path.name) else path.name)
+    levels = Image(name, str(folder), from_float(finest, 8))
     if np.abs(levels.to_float()[0] - finest).max() > 1e-4:
         raise InputError(
             f"{folder / 'reals.pth'}: its finest scale is no 8-bit image, as the official code "
@@ -46,7 +46,7 @@ def image_of(folder: pathlib.Path, finest: np.ndarray) -> Image:
     every = Image("", "", np.arange(256, dtype=np.uint8).reshape(16, 16, 1)).to_float()
     seen = jnp.asarray(every)
     for _ in range(2):
-        seen = pyramid.resize(seen, 1.0, (16, 16), uint8=True)
+        seen = resize(seen, 1.0, (16, 16), uint8=True)
     nearest = np.abs(np.ravel(seen)[:, None] - np.ravel(every)).argmin(axis=0)
     return dataclasses.replace(levels, pixels=nearest.astype(np.uint8)[levels.pixels])
 
@@ -85,7 +85,7 @@ def config_of(
     sizes = tuple(real.shape[:2] for real in reals)
     for candidate in _candidates(config, sizes):
         try:
-            plan = pyramid.plan(sizes[-1], validate(candidate))
+            plan = Pyramid.of(sizes[-1], validate(candidate))
         except (ConfigError, ValueError):  # too few pixels for these settings
             continue
         if plan.sizes == sizes:

@@ -1,0 +1,136 @@
+"""The protocol: which patients a classifier is trained, validated and tested on."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from classify import cells
+from classify.cells import CLASSES, Cell, StudyError
+from data_pipeline import load, splits
+from data_pipeline.patch_records import PatchRecord
+
+_VALIDATION_FOLDS = 3  # a third of the patients that are not for testing; the thesis' 30 %, nearly
+
+
+class LeakError(StudyError):
+    """A patient whose patches, or samples made from them, would be on both sides of a split."""
+
+
+class _HasSource(Protocol):
+    @property
+    def source(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+    """The patients of one fold; no patient is in two parts."""
+
+    train: frozenset[str]
+    validation: frozenset[str]
+    test: frozenset[str]
+
+    def __post_init__(self) -> None:
+        for one, other in (
+            (self.train, self.validation),
+            (self.train, self.test),
+            (self.validation, self.test),
+        ):
+            if both := one & other:
+                raise LeakError(f"patient {min(both)!r} is in two parts of a fold: a leak")
+
+    def check_sources(self, synthetic: Iterable[_HasSource], cell: Cell) -> None:
+        """Raises `LeakError` for a synthetic patch whose source's patient is not for training."""
+        for patch in synthetic:
+            if patch.patient not in self.train:
+                raise LeakError(
+                    f"{cell.regime}, fold {cell.fold}: a sample made from {patch.source!r} must "
+                    f"not be trained on, its patient {patch.patient!r} is not a training patient "
+                    "of this fold; train generators on training patients only"
+                )
+
+
+def partitions(
+    records: Sequence[PatchRecord],
+    protocol: str,
+    folds: int,
+    seed: int,
+    data_dir: pathlib.Path,
+    dataset: tuple[str, str],
+) -> tuple[Partition, ...]:
+    """The patients of each fold.
+
+    In the thesis' protocol, the splits that the dataset was prepared with. In a cross-validation
+    each patient is for testing in one fold; a third of the others, drawn evenly from each worst
+    classification, is for validation.
+
+    Args:
+      records: all patches of the dataset.
+      protocol: "thesis" or "cross-validation".
+      folds: of a cross-validation.
+      seed: of a cross-validation.
+      data_dir: where the dataset was prepared.
+      dataset: its name and config.
+
+    Raises:
+      DataError: the dataset is not there, or there are fewer patients than folds.
+    """
+    if protocol == "thesis":
+        given = load.thesis_splits(data_dir, *dataset)
+        return tuple(Partition(fold.train, fold.validation, given.test) for fold in given.folds)
+    found = []
+    for number, outer in enumerate(splits.cross_validation(records, folds, seed)):
+        others = [record for record in records if record.patient_id in outer.train]
+        inner = splits.cross_validation(others, _VALIDATION_FOLDS, seed + number)[0]
+        found.append(Partition(inner.train, inner.validation, outer.validation))
+    return tuple(found)
+
+
+def check_classes(
+    records: Sequence[PatchRecord],
+    folds: Sequence[Partition],
+    task: str,
+    train_zooms: Sequence[str],
+    test_zooms: Sequence[str],
+) -> None:
+    """Refuses folds in which a class is missing.
+
+    Every class must be in the training and validation set of each fold at each train zoom, and in
+    the test set at each test zoom. Test sets of a cross-validation are pooled, so give the folds
+    without theirs and the pool as a fold of its own.
+
+    Raises:
+      StudyError: naming the fold, the part, the zoom and the class.
+    """
+    for number, fold in enumerate(folds):
+        parts = [("training", fold.train, zoom) for zoom in train_zooms]
+        parts += [("validation", fold.validation, zoom) for zoom in train_zooms]
+        parts += [("test", fold.test, zoom) for zoom in test_zooms]
+        for part, patients, zoom in parts:
+            there = {cells.label_of(records[row], task) for row in rows_of(records, patients, zoom)}
+            missing = [name for k, name in enumerate(CLASSES[task]) if k not in there]
+            if missing and patients:
+                raise StudyError(
+                    f"fold {number}: no patch of class {', '.join(missing)} is in its {part} set "
+                    f"at zoom {zoom}; use fewer folds (--protocol=cross-validation "
+                    "--folds=), another --seed, or more patients"
+                )
+
+
+def rows_of(
+    records: Sequence[PatchRecord], patients: frozenset[str], zoom: str | None = None
+) -> np.ndarray:
+    """Places of the patches of some patients, (n,) int; of all zoom groups where None."""
+    groups = None if zoom is None else cells.zoom_groups(zoom)
+    return np.array(
+        [
+            place
+            for place, record in enumerate(records)
+            if record.patient_id in patients and (groups is None or record.zoom_group in groups)
+        ],
+        dtype=np.int64,
+    )

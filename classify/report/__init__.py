@@ -1,0 +1,9 @@
+"""The page on which a study ends.
+
+style          style sheet and HTML
+tables         its tables
+plots          its plots, as SVG
+gallery        patches, real and synthetic, and the worst mistakes
+report         the page of given results
+study_report   the page of a finished study
+"""

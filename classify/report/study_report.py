@@ -1,0 +1,107 @@
+"""From a finished study to its report: verdict, gallery, and how it was run."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from classify import study
+from classify.backbones.backbone import Backbone
+from classify.cells import TARGET_WORDS
+from classify.plan.plan import table
+from classify.report import gallery, report
+from classify.statistics import verdict
+from classify.study import Study
+
+_DISTANCE = "single-image Fréchet distance on the first layer of {}"
+
+
+def write(path: pathlib.Path, finished: Study, folder: pathlib.Path) -> None:
+    """Writes the report of a study.
+
+    Args:
+      path: of the HTML file.
+      finished: the study.
+      folder: its work folder.
+    """
+    results, plan = finished.results, finished.plan
+    report.write_report(
+        path,
+        report.ReportData(
+            title=f"Do SinGAN patches help to recognise {TARGET_WORDS[plan.config.task]}?",
+            results=results,
+            summary=finished.summary,
+            comparisons=finished.comparisons,
+            subgroups=finished.subgroups,
+            verdict=verdict.verdict(finished.summary, finished.comparisons, results),
+            pixels={plan.records[row].patch_id: plan.pixels[row] for row in plan.test_rows},
+            gallery=_gallery(finished),
+            distance_name=_DISTANCE.format(finished.backbone.name),
+            setup=_setup(finished, folder),
+            plan_table=table(plan),
+        ),
+    )
+
+
+def _gallery(finished: Study) -> tuple[gallery.GalleryRow, ...]:
+    plan = finished.plan
+    place = {record.patch_id: n for n, record in enumerate(plan.records)}
+    samples: dict[str, list[np.ndarray]] = {}
+    for (source, _), pixels in finished.samples.items():
+        samples.setdefault(source, []).append(pixels)
+    sources = [(plan.records[place[name]], plan.pixels[place[name]]) for name in samples]
+    return gallery.make_gallery(sources, samples, _first_layer(finished.backbone))
+
+
+def _first_layer(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
+    """Maps patches, (n, H, W, 1) uint8, to the first layer's output, (n, h, w, channels)."""
+
+    @jax.jit
+    def features(variables: Any, pixels: jax.Array) -> jax.Array:
+        _, captured = backbone.module.apply(
+            variables,
+            backbone.prepare(pixels),
+            train=False,
+            capture_intermediates=lambda module, _: module.name == "conv1",
+        )
+        first: jax.Array = captured["intermediates"]["conv1"]["__call__"][0]
+        return first
+
+    return lambda pixels: np.asarray(features(backbone.variables, pixels))
+
+
+def _setup(finished: Study, folder: pathlib.Path) -> dict[str, dict[str, str]]:
+    """How it was run, as sections of names and values."""
+    plan, runs = finished.plan, study.runs(folder)
+    seconds: dict[str, float] = {}
+    for run in runs:
+        for stage, time in run["seconds"].items():
+            seconds[stage] = seconds.get(stage, 0.0) + time
+    patients = {record.patient_id for record in plan.records}
+    tested = {record.patient_id for record in finished.results.records}
+    return {
+        "Data": {
+            "dataset": "/".join(plan.dataset),
+            "patches": str(len(plan.records)),
+            "patients": str(len(patients)),
+            "patients tested on": str(len(tested)),
+            "generators": str(len(plan.wanted)),
+            "synthetic patches": str(len(finished.samples)),
+            "classifiers": str(len(plan.sets)),
+            "backbone": finished.backbone.origin,
+        },
+        "Study": {name: _text(value) for name, value in plan.config.to_dict().items()},
+        "SinGAN": {name: _text(value) for name, value in plan.singan.to_dict().items()},
+        "Seconds": {stage: f"{value:.1f}" for stage, value in seconds.items()},
+        "Versions": study.versions(),
+        "Machine": {
+            "devices": ", ".join(runs[-1]["devices"]),
+            "command": " ".join(runs[-1]["command"]),
+        },
+    }
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,203 @@
+"""The tables of a report."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from classify.cells import Results, ensemble_members
+from classify.plan import regimes as regimes_lib
+from classify.report import style
+from classify.statistics import statistics
+
+Zooms = tuple[str, str]  # trained on, tested on
+_MEANING = {
+    "none": "the real training patches, each once an epoch",
+    "weighted": "the real patches, drawn so that all classes are equally frequent",
+    "oversample": "the malignant patches are filled up to the number of benign ones with copies "
+    "of k of them",
+    "singan": "likewise, with samples of k SinGANs, each trained on one of the same k patches",
+    "ensemble": "the probabilities of the named regimes' classifiers, averaged",
+}
+_VARIANTS = {"plain": "patches as they are", "cropped": "one random resized crop of each patch"}
+
+
+def of_target(table: pd.DataFrame, results: Results, zooms: Zooms | None = None) -> pd.DataFrame:
+    """The rows of a summary (as they are) or comparison on the target class' ROC-AUC."""
+    chosen = (table["metric"] == "roc_auc") & (table["class"] == results.classes[results.target])
+    if "variant" in table:
+        chosen &= table["variant"] == "plain"
+    if zooms:
+        chosen &= (table["train_zoom"] == zooms[0]) & (table["test_zoom"] == zooms[1])
+    return table[chosen]
+
+
+def key_table(
+    summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results, zooms: Zooms
+) -> str:
+    """The main metric of each regime and its difference from the baseline.
+
+    Args:
+      summary: see `statistics.summarize`.
+      comparisons: see `statistics.compare`.
+      results: of the study.
+      zooms: which.
+    """
+    found = of_target(summary, results, zooms)
+    if not comparisons.empty:
+        of_zooms = of_target(comparisons, results, zooms)
+        compared = of_zooms[of_zooms["baseline"] == results.baseline].set_index("regime")
+    rows = []
+    for row in found.itertuples():
+        difference, corrected = "baseline", ""
+        if row.regime != results.baseline:
+            against = compared.loc[row.regime]
+            difference = style.number(against["difference"], sign=True)
+            corrected = style.interval(
+                against["low_corrected"], against["high_corrected"], sign=True
+            )
+        cells = [row.regime, style.number(row.mean), style.number(row.sd)]
+        cells += [style.interval(row.low, row.high), difference, corrected]
+        cells += [row.replicates, f"{row.patients} ({row.patients_target})"]
+        rows.append([style.breakable(cells[0]), *map(style.escape, cells[1:])])
+    target = results.classes[results.target]
+    head = ["Regime", "Mean", "SD", "95 % interval", "Difference", "Corrected interval"]
+    head += ["Replicates", f"Patients ({target})"]
+    caption = f"ROC-AUC of class {target}{where(results, zooms)}"
+    baseline = [n for n, row in enumerate(found.itertuples()) if row.regime == results.baseline]
+    return style.table(head, rows, caption, main=baseline)
+
+
+def control_table(comparisons: pd.DataFrame, results: Results, zooms: Zooms) -> str:
+    """SinGAN samples against copies of the same patches; nothing where no regime has such."""
+    found = of_target(comparisons, results, zooms)
+    rows = []
+    for row in found[found["baseline"] != results.baseline].itertuples():
+        cells = [f"{row.regime} less {row.baseline}", style.number(row.difference, sign=True)]
+        cells += [style.interval(row.low, row.high, sign=True)]
+        cells += [style.interval(row.low_corrected, row.high_corrected, sign=True)]
+        rows.append([style.breakable(cells[0]), *map(style.escape, cells[1:])])
+    head = ["Regimes", "Difference", "95 % interval", "Corrected interval"]
+    caption = f"ROC-AUC: SinGAN samples less copies of the same patches{where(results, zooms)}"
+    return style.table(head, rows, caption) if rows else ""
+
+
+def zooms(summary: pd.DataFrame, results: Results, regimes: Sequence[str]) -> str:
+    """ROC-AUC by train zoom and test zoom; nothing where there is one of each.
+
+    Args:
+      summary: see `statistics.summarize`.
+      results: of the study.
+      regimes: each gets a matrix.
+    """
+    if len(results.train_zooms) * len(results.test_zooms) == 1:
+        return ""
+    found = of_target(summary, results)
+    found = found[found["regime"].isin(regimes)].set_index(["regime", "train_zoom", "test_zoom"])
+    least, spread = found["mean"].min(), np.ptp(found["mean"])
+
+    def cell(row: pd.Series) -> str:
+        text = f"<b>{style.number(row['mean'])}</b>"
+        text += f"<span>{style.interval(row['low'], row['high'], digits=2)}</span>"
+        return style.shaded(text, (row["mean"] - least) / spread if spread else 0)
+
+    matrices = {
+        regime: [
+            [
+                f"train {style.escape(train)}",
+                *(cell(found.loc[(regime, train, test)]) for test in results.test_zooms),
+            ]
+            for train in results.train_zooms
+        ]
+        for regime in regimes
+    }
+    caption = (
+        "ROC-AUC by zoom of the lesions trained on (rows) and tested on (columns), with 95 % "
+        "intervals as above; darker is higher, on one scale. Look how much is lost where the "
+        "zooms differ, and whether synthetic patches change that."
+    )
+    return _matrices([f"test {zoom}" for zoom in results.test_zooms], matrices, caption)
+
+
+def confusions(results: Results, regimes: Sequence[str], chosen: Zooms) -> str:
+    """Shares of each class that are called each class, a matrix for each regime."""
+
+    def row(name: str, shares: np.ndarray) -> list[str]:
+        texts = (f"<b>{style.number(100 * share, 1)} %</b>" for share in shares)
+        return [style.escape(name), *map(style.shaded, texts, shares)]
+
+    matrices = {
+        regime: list(map(row, results.classes, statistics.confusions(results, regime, *chosen)))
+        for regime in regimes
+    }
+    caption = (
+        "Of the patches of each class (rows), the share called each class (columns), a mean over "
+        f"replicates{where(results, chosen)}. Look at the row of "
+        f"{results.classes[results.target]}: how much of it is missed, and what it is taken for."
+    )
+    return _matrices([f"called {name}" for name in results.classes], matrices, caption)
+
+
+def _matrices(columns: Sequence[str], matrices: Mapping[str, list[list[str]]], caption: str) -> str:
+    """Shaded tables side by side."""
+    tables = "".join(
+        style.table(["", *columns], rows, regime, look="shades")
+        for regime, rows in matrices.items()
+    )
+    return style.figure(f'<div class="side">{tables}</div>', caption)
+
+
+def meanings(results: Results) -> str:
+    """What the regimes of a study are."""
+    kinds = {"ensemble" if ensemble_members(name) else regimes_lib.parse(name).kind
+             for name in results.regimes}  # fmt: skip
+    listed = {
+        f"{kind}-k" if kind in ("oversample", "singan") else kind: meaning
+        for kind, meaning in _MEANING.items()
+        if kind in kinds
+    }
+    return f"<h3>The regimes</h3>{style.entries(listed)}"
+
+
+def all_metrics(summary: pd.DataFrame, results: Results) -> str:
+    """Every metric of every regime, folded away by zooms and variant."""
+    parts = []
+    for train, test in itertools.product(results.train_zooms, results.test_zooms):
+        for variant, name in _VARIANTS.items():
+            chosen = (summary["train_zoom"] == train) & (summary["test_zoom"] == test)
+            found = summary[chosen & (summary["variant"] == variant)]
+            by_row = found.set_index(["class", "metric", "regime"])
+            rows = []
+            for of_class, metric in dict.fromkeys(
+                zip(found["class"], found["metric"], strict=True)
+            ):
+                of_regimes = [by_row.loc[(of_class, metric, r)] for r in results.regimes]
+                label = f"{of_class}: {metric.replace('_', ' ')}"
+                rows.append([style.escape(label), *map(_mean_sd_interval, of_regimes)])
+            heading = f"Train zoom {train}, test zoom {test}, {name}"
+            caption = f"Mean ± SD over replicates, and 95 % interval. {heading}"
+            content = style.table(["Class: metric", *results.regimes], rows, caption)
+            parts.append(style.details(heading, content))
+    return "".join(parts)
+
+
+def plain(frame: pd.DataFrame, caption: str) -> str:
+    """A data frame as it is."""
+    rows = [
+        [style.escape(f"{x:.4g}" if isinstance(x, float) else x) for x in row]
+        for row in frame.itertuples(index=False)
+    ]
+    return style.table([str(name).replace("_", " ") for name in frame.columns], rows, caption)
+
+
+def where(results: Results, zooms: Zooms) -> str:
+    """Says which zooms, where there are several."""
+    if len(results.train_zooms) * len(results.test_zooms) == 1:
+        return ""
+    return f", trained on zoom {zooms[0]}, tested on zoom {zooms[1]}"
+
+
+def _mean_sd_interval(row: pd.Series) -> str:
+    mean_sd = f"{style.number(row['mean'])} ± {style.number(row['sd'])}"
+    return f"{mean_sd}<br/>{style.interval(row['low'], row['high'])}"

@@ -1,0 +1,154 @@
+"""The one convolution of the networks: 3x3, stride 1, no padding, differentiable twice.
+
+Training a fleet means a convolution whose *weights* differ from member to member. Batching
+`lax.conv` over weights makes grouped convolutions, whose weight gradient XLA runs 30-50 times
+below the machine's speed on CPU. So the op has its own derivative, made of three bilinear maps
+that are each other's transposes:
+
+    convolve(x, w)            y[p] = sum_k x[p + k] w[k]
+    input gradient (g, w)     a convolution of g, padded by 2, with w flipped and transposed
+    weight_gradient(x, g)     w'[k] = sum_p x[p + k] g[p]
+
+Each of them is computed by one of several implementations, all equal up to rounding; `choose` picks
+one for a layer from a table measured per backend (see `table`).
+
+    implementations   all by name; im2col and shift_add
+    direct            left to XLA, in the forms in which it is fast
+    winograd          with half the products
+    table.json        which of them where
+"""
+
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from singan_jax.conv.implementations import CONVOLVE, WEIGHT_GRADIENT, Implementation
+
+IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(CONVOLVE)
+
+_Pair = tuple[jax.Array, jax.Array]
+_NARROW_MAX_CHANNELS = (
+    4  # sides of a layer with this many channels or fewer are "narrow" in the table
+)
+_WINOGRAD_MIN_CHANNELS = 32  # channels from which "winograd" is used where the table has it
+
+
+@functools.cache
+def table() -> dict[str, dict[str, Implementation]]:
+    """The choices, `{backend: {"<map>:<in>-><out>": implementation}}`.
+
+    `<map>` is `convolve` or `weight_gradient`; a side is `narrow` (images, score maps) or `wide`.
+    Those of CPU were measured, with `python -m launch.benchmark --suites=conv`; those of GPU and
+    TPU are estimates.
+    """
+    text = (pathlib.Path(__file__).parent / "table.json").read_text()
+    return json.loads(text)
+
+
+def choose(
+    name: str, c_in: int, c_out: int, dtype: DTypeLike = float, backend: str | None = None
+) -> Implementation:
+    """The implementation for one map of one layer, from the table.
+
+    Args:
+      name: `convolve` or `weight_gradient`.
+      c_in: input channels.
+      c_out: output channels.
+      dtype: of the arrays.
+      backend: `cpu`, `gpu` or `tpu`; the default backend where None.
+    """
+    backend = backend or jax.default_backend()
+    rows = table()[backend]
+    sides = ["narrow" if c <= _NARROW_MAX_CHANNELS else "wide" for c in (c_in, c_out)]
+    chosen = rows[f"{name}:{sides[0]}->{sides[1]}"]
+    # It takes twice as long to compile, for little gain between few channels; and the sums inside
+    # are larger than the results, which leaves too little of bfloat16's 8 bits.
+    too_small = min(c_in, c_out) < _WINOGRAD_MIN_CHANNELS or dtype == jnp.bfloat16
+    return "direct" if chosen == "winograd" and too_small else chosen
+
+
+# --- the maps, each with its derivative -------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(
+    x: jax.Array, w: jax.Array, pad: int = 0, implementation: Implementation | None = None
+) -> jax.Array:
+    """Convolves a batch of images.
+
+    Args:
+      x: (N, H, W, C_in), H and W at least 3 with the padding.
+      w: (3, 3, C_in, C_out).
+      pad: zeros added on each side.
+      implementation: for this map and those of its derivatives; the measured choice for each
+        where None.
+
+    Returns:
+      (N, H + 2 pad - 2, W + 2 pad - 2, C_out).
+    """
+    chosen = implementation or choose("convolve", w.shape[2], w.shape[3], x.dtype)
+    return CONVOLVE[chosen](x, w, pad)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def weight_gradient(
+    x: jax.Array, g: jax.Array, pad: int = 0, implementation: Implementation | None = None
+) -> jax.Array:
+    """Sums the products of x's 3x3 neighbourhoods and g over images and pixels.
+
+    Args:
+      x: (N, H, W, C_in), the input of a convolution.
+      g: (N, H + 2 pad - 2, W + 2 pad - 2, C_out), the gradient of its output.
+      pad: its padding.
+      implementation: as in `convolve`.
+
+    Returns:
+      (3, 3, C_in, C_out), the gradient of its weights.
+    """
+    chosen = implementation or choose("weight_gradient", x.shape[3], g.shape[3], x.dtype)
+    return WEIGHT_GRADIENT[chosen](x, g, pad)
+
+
+def _transposed(w: jax.Array) -> jax.Array:
+    """The weights of the input gradient: flipped, with the channels' roles exchanged."""
+    return w[::-1, ::-1].transpose(0, 1, 3, 2)
+
+
+def _convolve_fwd(
+    x: jax.Array, w: jax.Array, pad: int, implementation: Implementation | None
+) -> tuple[jax.Array, _Pair]:
+    return convolve(x, w, pad, implementation), (x, w)
+
+
+def _convolve_bwd(
+    pad: int, implementation: Implementation | None, residuals: _Pair, g: jax.Array
+) -> _Pair:
+    x, w = residuals
+    return (
+        convolve(g, _transposed(w), 2 - pad, implementation),
+        weight_gradient(x, g, pad, implementation),
+    )
+
+
+def _weight_gradient_fwd(
+    x: jax.Array, g: jax.Array, pad: int, implementation: Implementation | None
+) -> tuple[jax.Array, _Pair]:
+    return weight_gradient(x, g, pad, implementation), (x, g)
+
+
+def _weight_gradient_bwd(
+    pad: int, implementation: Implementation | None, residuals: _Pair, w: jax.Array
+) -> _Pair:
+    x, g = residuals
+    return (
+        convolve(g, _transposed(w), 2 - pad, implementation),
+        convolve(x, w, pad, implementation),
+    )
+
+
+convolve.defvjp(_convolve_fwd, _convolve_bwd)
+weight_gradient.defvjp(_weight_gradient_fwd, _weight_gradient_bwd)

@@ -1,0 +1,64 @@
+"""A bucket: all members of one shape and one config, which share pyramid, shapes and programs."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from singan_jax.config import Config
+from singan_jax.devices import sharding
+from singan_jax.scale import train_scale
+from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.networks import Array
+from singan_jax.scale.pyramid import Pyramid, build_pyramid
+from singan_jax.scale.train_scale import Start, inherits
+from singan_jax.scale.train_step import Hyper, ScaleState, Task
+
+
+class ScaleShapes(NamedTuple):
+    """One member's arrays at one scale, as shapes and types without values."""
+
+    start: Start[jax.Array]
+    task: Task
+    state: ScaleState
+    frozen: FrozenScale
+    rec: jax.Array
+    rec_next: jax.Array
+
+
+class Bucket:
+    """Pyramid and shapes of all members of one shape."""
+
+    def __init__(self, config: Config, shape: tuple[int, int, int], images: int = 1):
+        """`shape` is (H, W, C) of the images, of which each member has `images`."""
+        self.config, self.images = config, images
+        self.channels = shape[2]
+        self.pyramid = Pyramid.of(shape[:2], config)
+
+    @functools.cached_property
+    def shapes(self) -> list[ScaleShapes]:
+        """Of every scale, coarsest first."""
+        found: list[ScaleShapes] = []
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        hyper = jax.eval_shape(lambda: Hyper.of(self.config, {}))
+        healthy = jax.eval_shape(lambda: jnp.ones((), bool))
+        for scale, size in enumerate(self.pyramid.sizes):
+            shape = (self.images, *size, self.channels)
+            real = jax.eval_shape(functools.partial(jnp.zeros, shape, jnp.float32))
+            before = found[-1].state if inherits(self.config, scale) else None
+            networks = (before.generator, before.discriminator) if before else ()
+            inherited = tuple(network.variables for network in networks)
+            start: Start[jax.Array] = Start(key, hyper, real, real, healthy, inherited)
+            begin = functools.partial(train_scale.begin, self.config, scale)
+            task, state = jax.eval_shape(begin, start)
+            finish = functools.partial(train_scale.finish, self.config, self.pyramid, scale)
+            found.append(ScaleShapes(start, task, state, *jax.eval_shape(finish, task, state)))
+        return found
+
+    def build_pyramid(self, images: Array) -> tuple[jax.Array, ...]:
+        """(members, images, H, W, C) on the devices to their scales."""
+        build = functools.partial(
+            build_pyramid, pyramid=self.pyramid, uint8=self.config.uint8_resize
+        )
+        return sharding.over_members(build)(images)

@@ -1,0 +1,100 @@
+"""The compiled programs of a bucket.
+
+Each scale has three (begin, chunk, finish), compiled once, ahead of time, for a number of members;
+a thread compiles the next scale's while this one trains.
+"""
+
+import concurrent.futures
+import functools
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.scale import train_scale
+
+_MEMORY_SHARE = 0.85  # of a device's memory that programs and their arguments may take
+
+
+class ScalePrograms(NamedTuple):
+    """Compiled for `members`; see `train_scale` for what each does with one member.
+
+    Attributes:
+      members: number of members, a multiple of the number of devices.
+      begin: a `Start` to (task, state).
+      chunk: (scales, task, state, start, stop) to (state, metrics); takes over state's memory.
+      finish: (task, state) to (frozen, rec, rec_next).
+    """
+
+    members: int
+    begin: Any
+    chunk: Any
+    finish: Any
+
+
+class Compiler:
+    """Compiles the programs of a bucket in a thread of its own."""
+
+    def __init__(self, bucket: Bucket):
+        """`bucket` is that of the members; nothing is compiled yet."""
+        self.bucket = bucket
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "compile")
+        self._pending: dict[tuple[int, int], concurrent.futures.Future[ScalePrograms]] = {}
+
+    def prefetch(self, scale: int, members: int) -> None:
+        """Starts compiling a scale in the background, if there is such a scale."""
+        key = (scale, members)
+        if scale < self.bucket.pyramid.num_scales and key not in self._pending:
+            self._pending[key] = self._thread.submit(self._compile, scale, members)
+
+    def programs(self, scale: int, members: int) -> ScalePrograms:
+        """The programs of a scale for at most `members`; fewer where memory does not allow more.
+
+        Raises:
+          MemoryError: not even one member per device fits.
+        """
+        self.prefetch(scale, members)
+        return self._pending[scale, members].result()
+
+    def _compile(self, scale: int, members: int) -> ScalePrograms:
+        members = sharding.padded_size(members)
+        while True:
+            chunk = self._compile_chunk(scale, members)
+            if sharding.fits(chunk, _MEMORY_SHARE):
+                break
+            if members == sharding.padded_size(1):
+                size = "x".join(map(str, self.bucket.pyramid.sizes[scale][::-1]))
+                raise MemoryError(
+                    f"one member per device at {size} pixels does not fit the device's memory; "
+                    "lower --config.max_size"
+                )
+            members = sharding.padded_size(members // 2)
+        shapes = self.bucket.shapes[scale]
+        begin = functools.partial(train_scale.begin, self.bucket.config, scale)
+        finish = functools.partial(
+            train_scale.finish, self.bucket.config, self.bucket.pyramid, scale
+        )
+        return ScalePrograms(
+            members,
+            _compiled(sharding.over_members(begin), members, shapes.start),
+            chunk,
+            _compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
+        )
+
+    def _compile_chunk(self, scale: int, members: int) -> Any:
+        bucket, shapes = self.bucket, self.bucket.shapes[scale]
+        scales = tuple(s.frozen for s in bucket.shapes[:scale])
+        chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
+        spread = sharding.over_members(chunk, shared=2, donate=(2,))
+        count = sharding.scalar_spec(jnp.int32)
+        return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+
+    def close(self) -> None:
+        """Stops the compiling thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
+    """A function over members, compiled for so many of them; `arguments` are shapes of one."""
+    return spread.lower(*sharding.specs(arguments, members), *shared).compile()

@@ -1,0 +1,79 @@
+"""How several processes divide a fleet: about equal work for each, in few groups."""
+
+import pathlib
+import time
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from singan_jax.config import Config
+from singan_jax.devices.preemption import Watch
+from singan_jax.fleet.cost import relative_cost
+from singan_jax.scale.pyramid import Pyramid
+from singan_jax.workdir import finished
+from singan_jax.workdir.checkpoint import Store
+from singan_jax.workdir.record import Member, WorkdirError, read_record
+
+_PATIENCE = 90.0  # seconds until what one host wrote must be seen by all; NFS may take 60
+
+
+def agree(folder: pathlib.Path, config: Config, watch: Watch) -> list[list[Member]]:
+    """The groups with something left to train, the same in all processes.
+
+    The first process looks when it calls this; the others wait until they see the same.
+
+    Raises:
+      WorkdirError: a process sees another folder than the first.
+      Exception: `watch` says so.
+    """
+    groups = unfinished(folder, config)
+    if reason := watch.reason_to_stop(_checksum(groups)):
+        raise reason
+    deadline = time.monotonic() + _PATIENCE
+    while _checksum(groups) != watch.message:
+        if time.monotonic() > deadline:
+            raise WorkdirError(
+                f"{folder}: does not show here what the first process wrote there; name a "
+                "--workdir that all hosts share"
+            )
+        time.sleep(1.0)
+        groups = unfinished(folder, config)
+    return groups
+
+
+def unfinished(folder: pathlib.Path, config: Config) -> list[list[Member]]:
+    """Groups of which some member has not finished all scales; none where there is no fleet."""
+    if not (folder / "fleet.json").exists():
+        return []
+    found = []
+    for group, members in read_record(folder).groups().items():
+        store = Store(finished.group_folder(folder, group), read_only=True)
+        scales = Pyramid.of(members[0].shape[:2], config).num_scales
+        if finished.finished_scales(store, range(len(members)), scales) < scales:
+            found.append(members)
+    return found
+
+
+def members_of_process(
+    groups: Sequence[Sequence[Member]], config: Config, process: int, processes: int
+) -> list[list[Member]]:
+    """The part of each group that a process trains; those of which it trains nothing are left out.
+
+    All members stand in a line, which is cut into pieces of about equal cost, so a process gets
+    consecutive members of as few groups (and so compiles as few programs) as can be.
+    """
+    costs = np.concatenate([[_cost(config, group[0])] * len(group) for group in groups] or [[]])
+    middles = np.cumsum(costs) - costs / 2
+    owners = iter((middles / costs.sum() * processes).astype(int))
+    parts = [[member for member in group if next(owners) == process] for group in groups]
+    return [part for part in parts if part]
+
+
+def _cost(config: Config, member: Member) -> float:
+    plan = Pyramid.of(member.shape[:2], config)
+    return sum(relative_cost(config, plan, n) for n in range(plan.num_scales))
+
+
+def _checksum(groups: Sequence[Sequence[Member]]) -> int:
+    return zlib.crc32(repr(groups).encode()) & 0x7FFFFFFF

@@ -1,0 +1,182 @@
+"""Watching a fleet train: progress bar, metrics to JSON lines and TensorBoard, pictures.
+
+Written into the work folder:
+
+    metrics.jsonl              one line per member and chunk
+    tensorboard/               the same as quantiles over the fleet
+    pictures/<group>_scale_<n>.png  real, reconstruction and samples after each scale
+
+Where several processes train together each writes of its own members: all but the first into
+metrics_0001.jsonl, tensorboard/_0001 and so on, and the bar shows the first one's share.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+import tqdm
+
+from singan_jax.config import Config
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.fleet.cost import relative_cost
+from singan_jax.fleet.tensorboard import open_board
+from singan_jax.images import pictures
+from singan_jax.samples import sample
+from singan_jax.scale.pyramid import Pyramid
+from singan_jax.scale.train_step import METRICS
+from singan_jax.workdir.record import Member
+
+_SHOWN = 8  # members per picture
+_SAMPLES = 4  # samples per member in a picture
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left{postfix}"
+
+
+class Monitor:
+    """Told of what happens while a fleet trains; writes it into the work folder."""
+
+    def __init__(self, folder: str | pathlib.Path, *, quiet: bool = False):
+        """`quiet` leaves out the progress bar and the pictures."""
+        self._folder, self._quiet = pathlib.Path(folder), quiet
+        self._bar: tqdm.tqdm | None = None
+        self._costs: list[list[float]] = []
+        self._group = -1
+        self._iterations = 0
+
+    def start(self, config: Config, groups: Sequence[tuple[Pyramid, Sequence[Member]]]) -> None:
+        """Before the first group; `groups` are those with something left to train."""
+        self._config = config
+        self._costs = [
+            [relative_cost(config, plan, n) for n in range(plan.num_scales)] for plan, _ in groups
+        ]
+        self._sizes = [len(members) for _, members in groups]
+        if not groups:
+            return
+        work = [size * sum(costs) for size, costs in zip(self._sizes, self._costs, strict=True)]
+        total = config.steps_per_scale * sum(work)
+        process = sharding.process()
+        self._bar = tqdm.tqdm(total=total, bar_format=_BAR, disable=self._quiet or process > 0)
+        own = f"_{process:04d}" if process else ""
+        self._lines = _open_lines(self._folder / f"metrics{own}.jsonl")
+        self._board = open_board(self._folder / "tensorboard" / own)
+
+    def start_group(self, scales: int) -> None:
+        """A new group starts, whose first `scales` scales were finished before."""
+        self._group += 1
+        costs = self._costs[self._group][:scales]
+        self._advance(self._config.steps_per_scale * self._sizes[self._group] * sum(costs))
+
+    def compiled(self, scale: int, seconds: float) -> None:
+        """The programs of a scale are there, after waiting for them."""
+        self._lines.write(json.dumps({"scale": scale, "compile_wait_s": round(seconds, 3)}) + "\n")
+
+    def resumed(self, scale: int, members: Sequence[Member], step: int) -> None:
+        """Training of these members at a scale starts at iteration `step`."""
+        self._advance(step * self._cost(scale, members))
+
+    def chunk(
+        self,
+        scale: int,
+        members: Sequence[Member],
+        start: int,
+        stop: int,
+        metrics: dict[str, np.ndarray],
+        seconds: float,
+    ) -> None:
+        """Iterations `start` to `stop` are done; `metrics` holds a mean per member."""
+        rate = (stop - start) / seconds
+        for n, member in enumerate(members):
+            row = {name: _finite(metrics[name][n]) for name in METRICS}
+            line = {"member": member.name, "scale": scale, "step": stop, "steps_per_s": rate}
+            self._lines.write(json.dumps({**line, **row}) + "\n")
+        self._lines.flush()
+        self._iterations += stop - start
+        for name in METRICS:
+            values = metrics[name][np.isfinite(metrics[name])]
+            for q, label in ((0.1, "p10"), (0.5, "median"), (0.9, "p90")):
+                if len(values):
+                    tag = f"scale_{scale}/{name}/{label}"
+                    self._board.add_scalar(tag, np.quantile(values, q), self._iterations)
+        self._board.add_scalar("steps_per_s", rate, self._iterations)
+        if self._bar is not None:
+            scales = len(self._costs[self._group])
+            self._bar.set_description(
+                f"scale {scale + 1}/{scales}, step {stop}/{self._config.steps_per_scale}, "
+                f"{len(members)} members",
+                refresh=False,
+            )
+            self._bar.set_postfix_str(f"{rate:.1f} steps/s", refresh=False)
+        self._advance((stop - start) * self._cost(scale, members))
+
+    def scale_done(
+        self, bucket: Bucket, members: Sequence[Member], scale: int, scales: Sequence[Any]
+    ) -> None:
+        """A group has finished a scale; `scales` are all its finished ones, stacked."""
+        newest = scales[-1]
+        for n, member in enumerate(members):
+            line = {"member": member.name, "scale": scale, "finished": True}
+            amp = float(newest.frozen.noise_amp[n])
+            failed_at = int(newest.failed_at[n])
+            line |= {"noise_amp": _finite(amp)} | (
+                {"failed_at": failed_at} if failed_at >= 0 else {}
+            )
+            self._lines.write(json.dumps(line) + "\n")
+            if failed_at >= 0 and self._bar is not None:
+                self._bar.write(
+                    f"{member.source}: training went wrong at scale {scale}, iteration "
+                    f"{failed_at}; frozen there. Start it afresh later with --retry"
+                )
+        self._lines.flush()
+        amps = newest.frozen.noise_amp
+        self._board.add_scalar("noise_amp/median", float(np.median(amps)), scale)
+        if not self._quiet and members[0].index == 0:
+            self._picture(bucket, members, scale, scales)
+
+    def close(self) -> None:
+        """After the last group, or after an error."""
+        if self._bar is not None:
+            self._bar.close()
+            self._lines.close()
+            self._board.close()
+
+    def _picture(
+        self, bucket: Bucket, members: Sequence[Member], scale: int, scales: Sequence[Any]
+    ) -> None:
+        shown = min(len(members), _SHOWN)
+        frozen = jax.tree.map(lambda x: x[:shown], [s.frozen for s in scales])
+        keys = jax.random.split(jax.random.key(self._config.seed), shown)
+        plan = sample.SamplePlan(
+            bucket.config, bucket.pyramid, bucket.channels, num_scales=scale + 1
+        )
+        samples = sample.sample_all(plan, frozen, keys, _SAMPLES)
+        rows = [[scales[-1].rec[n, 0], *samples[n]] for n in range(shown)]
+        labels = [member.name for member in members[:shown]]
+        folder = self._folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"group_{members[0].group:04d}_scale_{scale:02d}.png"
+        pictures.grid(path, rows, labels, ["reconstruction", *["sample"] * _SAMPLES])
+
+    def _cost(self, scale: int, members: Sequence[Member]) -> float:
+        return self._costs[self._group][scale] * len(members)
+
+    def _advance(self, cost: float) -> None:
+        if self._bar is not None and cost:
+            self._bar.update(cost)
+
+
+def _open_lines(path: pathlib.Path) -> TextIO:
+    """Opens a file of lines for more of them, without the piece of one that a kill left behind."""
+    if path.exists():
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+    return path.open("a")
+
+
+def _finite(value: Any) -> float | None:
+    """JSON knows no NaN."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,109 @@
+"""Trains a fleet, or goes on with one."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Sequence
+
+from singan_jax.config import Config, validate
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.preemption import Watch
+from singan_jax.devices.programs import Compiler
+from singan_jax.fleet import division
+from singan_jax.fleet.group import GroupTrainer, Pace
+from singan_jax.fleet.monitor import Monitor
+from singan_jax.images.read import Image
+from singan_jax.samples.trained import TrainedFleet
+from singan_jax.workdir import finished
+from singan_jax.workdir.checkpoint import Store
+from singan_jax.workdir.record import Member, WorkdirError, enroll, locked, log_run, require_space
+
+Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
+
+
+def train_fleet(
+    images: Images,
+    config: Config,
+    folder: str | pathlib.Path,
+    *,
+    retry: bool = False,
+    pace: Pace | None = None,
+    monitor: Monitor | None = None,
+    watch: Watch | None = None,
+) -> TrainedFleet:
+    """Trains one SinGAN per image, or goes on where an earlier call was interrupted.
+
+    Args:
+      images: one per member, names unique; see `images.read_images`. Where several processes train
+        together, all but the first may give a function that reads the images of given members.
+      config: settings common to all members.
+      folder: the work folder; made if need be. All processes must see the same one.
+      retry: start members that went wrong afresh, from a new seed.
+      pace: of returns to the host; the defaults of `Pace` where None.
+      monitor: is told of the progress; a silent one where None.
+      watch: entered already; tells when to stop. One for the time of this call where None.
+
+    Returns:
+      The fleet. Its `failed` are the members that went wrong, which are frozen at the iteration
+      before.
+
+    Raises:
+      ConfigError: a setting is out of its range.
+      WorkdirError: the folder cannot be used for this fleet.
+      OSError: a checkpoint could not be written.
+      Stopped: SIGTERM came, to this process or another; everything is saved.
+      InputError: another process refused its input.
+      ConnectionError: another process failed or is gone.
+    """
+    folder = pathlib.Path(folder)
+    validate(config)
+    pace = pace or Pace()
+    monitor = monitor or Monitor(folder, quiet=True)
+    with contextlib.ExitStack() as stack:
+        watch = watch or stack.enter_context(Watch())
+        if sharding.process() == 0:
+            stack.enter_context(locked(folder))
+            _prepare(folder, images, config, retry)
+        groups = division.agree(folder, config, watch)
+        if groups and sharding.process() == 0:
+            log_run(folder)
+        own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
+        pixels = _read(images, own)
+        compilers = {kind: Compiler(Bucket(config, *kind)) for kind in {p[0].kind for p in own}}
+        monitor.start(config, [(compilers[part[0].kind].bucket.pyramid, part) for part in own])
+        try:
+            for part in own:
+                compiler, given = compilers[part[0].kind], [pixels[m.name] for m in part]
+                GroupTrainer(compiler, part, given, folder, pace, monitor, watch).run()
+        finally:
+            for compiler in compilers.values():
+                compiler.close()
+            monitor.close()
+        watch.finish()
+        return TrainedFleet(folder)
+
+
+def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:
+    """Enrolls the images, and clears up after an interrupted run."""
+    require_space(folder, 0)
+    broken = [member.name for member in finished.failures(folder)] if retry else []
+    if callable(images):
+        raise TypeError("the first process needs the images, not a function that reads some")
+    record = enroll(folder, images, config, retry=broken)
+    for group in record.groups():
+        Store(finished.group_folder(folder, group), read_only=True).clean()
+
+
+def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image]:
+    """The images of the members of some groups, by name."""
+    members = {member.name: member for group in groups for member in group}
+    given = images(list(members.values())) if callable(images) else images
+    found = {image.name: image for image in given if image.name in members}
+    for name, member in members.items():
+        # A retired attempt of a member is of the same image.
+        if name not in found or found[name].digest != member.digest:
+            raise WorkdirError(
+                f"{member.source}: is not the image here that the first process read; all hosts "
+                "must see the same files"
+            )
+    return found

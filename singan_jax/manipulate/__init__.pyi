@@ -1,0 +1,12 @@
+from .input_images import read_masks as read_masks
+from .input_images import read_matching as read_matching
+from .manipulations import EDIT_RADIUS as EDIT_RADIUS
+from .manipulations import HARMONIZE_RADIUS as HARMONIZE_RADIUS
+from .manipulations import Animation as Animation
+from .manipulations import FewColours as FewColours
+from .manipulations import Injection as Injection
+from .manipulations import Manipulation as Manipulation
+from .manipulations import Retargeting as Retargeting
+from .manipulations import SuperResolution as SuperResolution
+from .operations import super_resolution_settings as super_resolution_settings
+from .output_files import write_manipulations as write_manipulations

@@ -1,0 +1,188 @@
+"""A trained fleet: its members, and samples from any of them."""
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
+from singan_jax.images.read import from_float
+from singan_jax.samples import sample
+from singan_jax.workdir import finished
+from singan_jax.workdir.checkpoint import Store
+from singan_jax.workdir.finished import FinishedScale
+from singan_jax.workdir.record import Member, WorkdirError, read_record
+
+
+class Samples(NamedTuple):
+    """Consecutive samples of one member.
+
+    Attributes:
+      member: whose.
+      first: index of the first.
+      pixels: (count, H, W, C) uint8 or uint16, as the member's image; C is 1 or 3.
+      masks: (count, H, W, 1) uint8, 0 or 255, where the member was trained with a mask.
+    """
+
+    member: Member
+    first: int
+    pixels: np.ndarray
+    masks: np.ndarray | None
+
+
+class TrainedFleet:
+    """Read access to a work folder, also while it trains."""
+
+    def __init__(self, folder: str | pathlib.Path):
+        """Opens a work folder.
+
+        Raises:
+          WorkdirError: it holds no fleet.
+        """
+        self.folder = pathlib.Path(folder)
+        record = read_record(self.folder)
+        self.config, self.members = record.config, record.members
+        self.groups = record.groups()
+        self._buckets: dict[tuple[tuple[int, int, int], int], Bucket] = {}
+
+    def bucket(self, member: Member) -> Bucket:
+        """The pyramid and shapes of a member and all others like it."""
+        if member.kind not in self._buckets:
+            self._buckets[member.kind] = Bucket(self.config, *member.kind)
+        return self._buckets[member.kind]
+
+    def num_scales(self, member: Member) -> int:
+        """Finished scales of a member; 0 before the coarsest is done."""
+        bucket = self.bucket(member)
+        store = Store(finished.group_folder(self.folder, member.group), read_only=True)
+        everyone = range(len(self.groups[member.group]))
+        return finished.finished_scales(store, everyone, bucket.pyramid.num_scales)
+
+    def scales(self, group: int) -> list[FinishedScale[np.ndarray]]:
+        """The finished scales of a group's members, stacked by `Member.index`."""
+        members = self.groups[group]
+        store = Store(finished.group_folder(self.folder, group), read_only=True)
+        bucket = self.bucket(members[0])
+        return [
+            finished.restore_scale(store, bucket, n, range(len(members)))
+            for n in range(self.num_scales(members[0]))
+        ]
+
+    @functools.cached_property
+    def failed(self) -> list[Member]:
+        """Members that had gone wrong when first asked; their coarser scales alone are trained."""
+        return finished.failures(self.folder)
+
+    def select(self, names: Sequence[str] | None) -> list[Member]:
+        """Members by name; all that did not go wrong where None.
+
+        Raises:
+          WorkdirError: no member has that name.
+        """
+        if names is None:
+            return [member for member in self.members if member not in self.failed]
+        known = {member.name: member for member in self.members}
+        for name in names:
+            if name not in known:
+                raise WorkdirError(
+                    f"{self.folder}: has no member {name!r}; its {len(known)} members are "
+                    f"{', '.join(list(known)[:5])}{', ...' if len(known) > 5 else ''}"
+                )
+        return [known[name] for name in names]
+
+    def sample(
+        self,
+        count: int,
+        key: jax.Array,
+        *,
+        names: Sequence[str] | None = None,
+        start_scale: int = 0,
+        scale_v: float = 1.0,
+        scale_h: float = 1.0,
+    ) -> Iterator[Samples]:
+        """Draws samples.
+
+        A sample depends on the key, its member's image and its index alone.
+
+        Args:
+          count: samples per member.
+          key: random key.
+          names: of members; all that did not go wrong where None.
+          start_scale: coarsest scale with fresh noise; those below it reconstruct the image.
+          scale_v: output height over trained height.
+          scale_h: output width over trained width.
+
+        Returns:
+          Consecutive samples, member by member within each group.
+
+        Raises:
+          WorkdirError: an unknown name, or a member with no finished scale.
+          InputError: `start_scale` or an output size out of range.
+        """
+        chosen = self.select(names)
+        parts = []
+        for group in dict.fromkeys(member.group for member in chosen):
+            members = [member for member in chosen if member.group == group]
+            scales = self.scales(group)
+            if not scales:
+                raise WorkdirError(
+                    f"{self.folder}: {members[0].name!r} has no finished scale yet; let "
+                    "python -m launch.train_fleet run on"
+                )
+            bucket = self.bucket(members[0])
+            plan = sample.SamplePlan(
+                self.config,
+                bucket.pyramid,
+                bucket.channels,
+                len(scales),
+                start_scale,
+                scale_v,
+                scale_h,
+            )
+            parts.append(_draw_group(plan, members, scales, key, count))
+        return itertools.chain.from_iterable(parts)
+
+
+def _draw_group(
+    plan: sample.SamplePlan,
+    members: Sequence[Member],
+    scales: Sequence[FinishedScale[np.ndarray]],
+    key: jax.Array,
+    count: int,
+) -> Iterator[Samples]:
+    together = sharding.padded_size(1)
+    for start in range(0, len(members), together):
+        batch = members[start : start + together]
+        index = np.array([member.index for member in batch])
+        frozen = jax.tree.map(lambda x, index=index: x[index], [s.frozen for s in scales])
+        keys = jnp.stack([sampling_key(key, member) for member in batch])
+        first = 0
+        for images in sample.sample_blocks(plan, frozen, keys, count):
+            for n, member in enumerate(batch):
+                yield _samples(member, first, images[n])
+            first += images.shape[1]
+
+
+def _samples(member: Member, first: int, images: np.ndarray) -> Samples:
+    """Samples of (count, H, W, C) floats in about [-1, 1]."""
+    masks = None
+    if member.has_mask:
+        masks = np.where(images[..., -1:] > 0, 255, 0).astype(np.uint8)
+        images = images[..., :-1]
+    return Samples(member, first, from_float(images, member.bit_depth), masks)
+
+
+def sampling_key(key: jax.Array, member: Member) -> jax.Array:
+    """A member's own key for sampling."""
+    return jax.random.fold_in(key, int(member.digest[:8], 16))
+
+
+def load_fleet(folder: str | pathlib.Path) -> TrainedFleet:
+    """Opens the work folder of a fleet; see `Fleet`."""
+    return TrainedFleet(folder)

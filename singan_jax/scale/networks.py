@@ -1,0 +1,162 @@
+"""Generator and discriminator of one scale (SinGAN paper, section 2.2), in Flax Linen.
+
+A training image is a batch of one, so batch normalisation in training normalises each image by
+its own statistics. Here N images in a batch are N such passes made at once: each is normalised by
+itself, and the running statistics are updated once per image, in order.
+"""
+
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import initializers
+
+from singan_jax.conv import convolve
+
+Variables = dict[str, Any]  # {"params": ..., "batch_stats": ...}
+Array = TypeVar("Array", jax.Array, np.ndarray)  # on a device or on the host
+
+_EPSILON = 1e-5  # PyTorch's BatchNorm2d
+_MOMENTUM = 0.1
+_SLOPE = 0.2  # of LeakyReLU below zero
+
+
+def _normal_around_one(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def _pytorch_bias(fan_in: int) -> Any:
+    """PyTorch's default convolution bias: uniform within 1 / sqrt(fan_in)."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -1.0, 1.0) / jnp.sqrt(fan_in)
+
+    return init
+
+
+class ImageNorm(nn.Module):
+    """Normalises each image of a batch by its own mean and biased variance over pixels.
+
+    Running statistics (momentum 0.1, unbiased variance) are used where `train` is False.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) to the same shape."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", _normal_around_one, shape, jnp.float32)
+        bias = self.param("bias", initializers.zeros, shape, jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        if not train:
+            return (x - mean.value) * (scale * jax.lax.rsqrt(var.value + _EPSILON)) + bias
+        batch_mean = x.mean((1, 2), keepdims=True)  # (N, 1, 1, C)
+        centred = x - batch_mean
+        batch_var = jnp.square(centred).mean((1, 2), keepdims=True)
+        if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
+            pixels = x.shape[1] * x.shape[2]
+            unbiased = batch_var * (pixels / (pixels - 1))
+            for n in range(x.shape[0]):
+                mean.value += _MOMENTUM * (batch_mean[n, 0, 0] - mean.value)
+                var.value += _MOMENTUM * (unbiased[n, 0, 0] - var.value)
+        return centred * (scale * jax.lax.rsqrt(batch_var + _EPSILON)) + bias
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
+    """Convolves in another type; what goes in and comes out is float32."""
+    return convolve(x.astype(dtype), kernel.astype(dtype)).astype(jnp.float32)
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, norm, LeakyReLU(0.2).
+
+    The convolution has no bias: the norm takes it out again.
+    """
+
+    width: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) to (N, H - 2, W - 2, width)."""
+        shape = (3, 3, x.shape[-1], self.width)
+        kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
+        x = ImageNorm(name="norm")(_convolve(x, kernel, self.dtype), train=train)
+        return jnp.where(x > 0, x, _SLOPE * x)
+
+
+class Stack(nn.Module):
+    """`num_layers - 1` blocks, then a convolution with bias to `features` channels."""
+
+    width: int
+    features: int
+    num_layers: int
+    dtype: str
+    train_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) to (N, H - 2 num_layers, W - 2 num_layers, features)."""
+        for n in range(self.num_layers - 1):
+            x = ConvBlock(self.width, self.dtype, name=f"block{n}")(x, train=train)
+        shape = (3, 3, self.width, self.features)
+        kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
+        bias = self.param("bias", _pytorch_bias(9 * self.width), (self.features,), jnp.float32)
+        if not self.train_bias:
+            bias = jax.lax.stop_gradient(bias)
+        return _convolve(x, kernel, self.dtype) + bias
+
+
+class Generator(nn.Module):
+    """Adds detail to the image of the coarser scales."""
+
+    width: int
+    num_layers: int
+    dtype: str = "float32"  # of the convolutions
+
+    @nn.compact
+    def __call__(self, noisy: jax.Array, prev: jax.Array, *, train: bool) -> jax.Array:
+        """Residual of `noisy`, added to the centre of `prev`.
+
+        Args:
+          noisy: (N, H + 2p, W + 2p, C), noise plus the previous image, padded by p = num_layers.
+          prev: the previous image, padded alike.
+          train: normalise by each image's own statistics, and update the running ones.
+
+        Returns:
+          (N, H, W, C); within [-2, 2], for `prev` in [-1, 1].
+        """
+        stack = Stack(self.width, prev.shape[-1], self.num_layers, self.dtype, name="stack")
+        crop = self.num_layers
+        centre = prev[:, crop : prev.shape[1] - crop, crop : prev.shape[2] - crop]
+        return jnp.tanh(stack(noisy, train=train)) + centre
+
+
+class Discriminator(nn.Module):
+    """Scores every patch of an image: a Wasserstein critic without padding or activation."""
+
+    width: int
+    num_layers: int
+    dtype: str = "float32"  # of the convolutions
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = True) -> jax.Array:
+        """(N, H, W, C) to a map of scores, (N, H - 2 num_layers, W - 2 num_layers, 1)."""
+        # The critic's loss is a difference of scores, so the last bias has no gradient. Left to
+        # rounding errors, Adam would walk it by the learning rate at each step.
+        stack = Stack(self.width, 1, self.num_layers, self.dtype, train_bias=False, name="stack")
+        return stack(images, train=train)
+
+
+def train_pass(
+    module: nn.Module, variables: Variables, *inputs: jax.Array
+) -> tuple[jax.Array, Variables]:
+    """A forward pass in training mode.
+
+    Returns:
+      The output, and the variables with updated running statistics.
+    """
+    output, updates = module.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+    return output, {**variables, **updates}

@@ -1,0 +1,113 @@
+"""Simulated results of a study, for tests that train nothing."""
+
+import zlib
+
+import numpy as np
+from make_record import record
+
+from classify.cells import CLASSES, Cell, Prediction, Results, ensemble_members, label_of
+
+EPOCHS = 8
+PATIENT_SHARE, MODEL_SHARE = 0.2, 0.3  # of the noise's variance; the rest is the patch's
+
+
+def make_results(
+    task="three-class",
+    shared_test=True,
+    regimes=("weighted", "oversample-4", "singan-4"),
+    gain=None,
+    seed=0,
+    patients=60,
+    train_zooms=("1",),
+    test_zooms=("1",),
+    folds=3,
+    seeds=2,
+    draws=2,
+    separability=1.0,
+):
+    """Results of a made-up study; the first regime is the baseline.
+
+    Evidence for each class is normal with variance 1, about d for the true class and about 0 for
+    others, where d is `separability` plus the regime's `gain`, less 0.4 for a lesion of a zoom
+    that was not trained on. Probabilities are the posterior given the evidence, so they are
+    calibrated; for two classes the true ROC-AUC is Phi(d).
+
+    `draws` is for regimes that choose source images, those that end in a number.
+    """
+    records = study_records(patients)
+    labels = np.array([label_of(entry, task) for entry in records])
+    n_classes = len(CLASSES[task])
+    names = sorted({entry.patient_id for entry in records})
+    patient = np.array([names.index(entry.patient_id) for entry in records])
+    rng = np.random.default_rng([seed, 0])
+    noise = np.sqrt(PATIENT_SHARE) * rng.normal(size=(len(names), n_classes))[patient]
+    noise += np.sqrt(1 - PATIENT_SHARE - MODEL_SHARE) * rng.normal(size=noise.shape)
+    priors = np.bincount(labels, minlength=n_classes) / len(labels)
+
+    def predict(cell):
+        d = separability + (gain or {}).get(cell.regime, 0)
+        unseen = [e.zoom_group and str(e.zoom_group) not in cell.train_zoom for e in records]
+        d = d - 0.4 * np.array(unseen, bool)[:, None]
+        rows = np.flatnonzero(shared_test | (patient % folds == cell.fold))
+        own = np.random.default_rng([seed, 1, zlib.crc32(repr(cell).encode())])
+        probabilities = {}
+        for variant in ("plain", "cropped"):
+            evidence = d * np.eye(n_classes)[labels] + noise
+            evidence += np.sqrt(MODEL_SHARE) * own.normal(size=noise.shape)
+            odds = priors * np.exp(d * evidence)
+            softmax = odds / odds.sum(axis=1, keepdims=True)
+            probabilities[variant] = softmax[rows].astype(np.float32)
+        curves = learning_curves(own)
+        return Prediction(cell, rows, probabilities, curves, int(curves[:, 1].argmin()))
+
+    return Results(
+        task=task,
+        shared_test=shared_test,
+        records=records,
+        labels=labels,
+        baseline=regimes[0],
+        regimes=tuple(regimes),
+        train_zooms=tuple(train_zooms),
+        test_zooms=tuple(test_zooms),
+        predictions=tuple(map(predict, all_cells(regimes, train_zooms, folds, seeds, draws))),
+    )
+
+
+def learning_curves(rng):
+    curves = np.exp(-np.arange(EPOCHS)[:, None] / 3) * [1, 0.8] + [0.1, 0.3]
+    return (curves + 0.02 * rng.random((EPOCHS, 2))).astype(np.float32)
+
+
+def all_cells(regimes, train_zooms, folds, seeds, draws):
+    return [
+        Cell(regime, zoom, fold, number, draw)
+        for regime in regimes
+        if not ensemble_members(regime)
+        for zoom in train_zooms
+        for fold in range(folds)
+        for number in range(seeds)
+        for draw in range(draws if regime[-1].isdecimal() else 1)
+    ]
+
+
+def study_records(patients):
+    """Two normal patches of each patient; two in three have a lesion too, in each zoom group."""
+    records = []
+    for number in range(patients):
+        common = {
+            "patient": f"{number}_F01",
+            "image_id": f"img_{number}",
+            "density": (1, 2, 3, 4, None)[number % 5],
+            "view": ("CC", "MLO")[number % 2],
+            "format": ("Film", "Digital")[number // 2 % 2],
+        }
+        records += [record(**common, number=k, classification="Normal") for k in (10, 11)]
+        worst = ("Normal", "Benign", "Malign")[number % 3]
+        if worst != "Normal":
+            findings = ("microcalcification",) if number % 4 < 2 else ("nodule",)
+            records += [
+                record(**common, number=zoom, classification=worst, zoom_group=zoom,
+                       findings=findings)
+                for zoom in (1, 2, 3)
+            ]  # fmt: skip
+    return tuple(records)

@@ -188,9 +188,9 @@ def _claim(
     try:
         old = json.loads(path.read_text())["decides"] if path.exists() else stated
     except (json.JSONDecodeError, KeyError) as error:
-        raise StudyError(f"{path}: damaged ({error!r}); choose another --workdir") from error
+        raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
     if changes := differences(old, stated):
-        raise StudyError(f"{folder}: holds another study ({changes}); choose another --workdir")
+        raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
     content = {"decides": stated, "study": plan.config.to_dict()}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
 

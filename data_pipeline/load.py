@@ -85,8 +85,8 @@ def _opened(data_dir: pathlib.Path, dataset: str, config: str) -> Iterator[build
     folder = pathlib.Path(data_dir, dataset, config, str(BUILDERS[dataset].VERSION))
     if not folder.exists():
         raise DataError(
-            f"{data_dir}: {dataset}/{config} is not prepared; run python -m launch.build_dataset"
-            f" --source={_SOURCES[dataset]} --data_dir={data_dir} --patch_size={size}"
+            f"{data_dir}: {dataset}/{config} is not prepared; run `build_dataset`"
+            f" `source`={_SOURCES[dataset]} `data_dir`={data_dir} `patch_size`={size}"
         )
     try:
         builder = BUILDERS[dataset](data_dir=data_dir, config=config)
@@ -97,7 +97,7 @@ def _opened(data_dir: pathlib.Path, dataset: str, config: str) -> Iterator[build
         raise
     except Exception as error:  # TFDS and array_record document no common base of their errors
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        problem = f"is damaged ({reason}); delete it and run launch.build_dataset again"
+        problem = f"is damaged ({reason}); delete it and run `build_dataset` again"
         raise DataError(f"{folder}: {problem}") from error
 
 

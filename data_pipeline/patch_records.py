@@ -163,7 +163,7 @@ def read_metadata(folder: pathlib.Path) -> tuple[PatchRecord, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); name a folder that launch.build_dataset finished"
+            f"{path}: cannot be read ({error}); name a folder that `build_dataset` finished"
         ) from error
     records = []
     for number, line in enumerate(lines, start=1):

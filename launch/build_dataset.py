@@ -64,9 +64,9 @@ def main() -> None:
         chosen: dict[str, Any] = {name: flags.FLAGS[f"phantom_{name}"].value for name in _PHANTOM}
         phantom.write(raw_dir, phantom.PhantomSettings(**chosen), progress=True, workers=workers)
     elif given:
-        raise DataError(f"--phantom_{given[0]} is for --source=phantom; leave it out")
+        raise DataError(f"`phantom_{given[0]}` is for `source`=phantom; leave it out")
     elif not RAW_DIR.value:
-        raise DataError(f"--source={SOURCE.value} needs --raw_dir, the folder of the mammograms")
+        raise DataError(f"`source`={SOURCE.value} needs `raw_dir`, the folder of the mammograms")
     builder = load.BUILDERS[_DATASETS[SOURCE.value]]
     result = builders.prepare(builder, raw_dir, data_dir, size, workers=workers, progress=True)
     folder = builders.extracted_folder(data_dir, builder.name, size)
@@ -85,7 +85,7 @@ def _patch_size() -> int | None:
     text = PATCH_SIZE.value
     if text != "native" and not (text.isdecimal() and 1 <= int(text) <= builders.MAX_SIZE):
         raise DataError(
-            f"--patch_size={text} is no size; write pixels from 1 to {builders.MAX_SIZE}, or native"
+            f"`patch_size`={text} is no size; write pixels from 1 to {builders.MAX_SIZE}, or native"
         )
     return None if text == "native" else int(text)
 

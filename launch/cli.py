@@ -6,8 +6,13 @@ Exit statuses:
     1  the work failed though the input was good: a full disk, members that went wrong
     2  bad input: flags, settings, files; whatever was good has been worked on all the same
     143  stopped by SIGTERM with everything saved; the same command goes on (130: by Ctrl-C)
+
+Errors name settings and functions in backquotes, as Python calls them; here alone they become flags
+and commands.
 """
 
+import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -18,12 +23,28 @@ from data_pipeline.mammograms import DataError
 from singan_jax.devices.preemption import Stopped
 from singan_jax.errors import InputError
 
+_HERE = pathlib.Path(__file__).parent
 FAILED, BAD_INPUT, STOPPED = 1, 2, 143
 
 
+def spelled(text: str) -> str:
+    """What the libraries name in backquotes, as command lines write it.
+
+    A setting such as `workdir` becomes --workdir, and a function that a command serves, such as
+    `train_fleet`, becomes python -m launch.train_fleet.
+    """
+
+    def spell(match: re.Match[str]) -> str:
+        name = match[1]
+        is_command = name.isidentifier() and (_HERE / f"{name}.py").exists()
+        return f"python -m launch.{name}" if is_command else f"--{name}"
+
+    return re.sub(r"`([a-z][\w.]*)`", spell, text)
+
+
 def complain(problem: object) -> None:
-    """Prints one line to standard error."""
-    print(" ".join(str(problem).split()), file=sys.stderr)
+    """Prints one line to standard error; see `spelled`."""
+    print(" ".join(spelled(str(problem)).split()), file=sys.stderr)
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ def _training_images(
         if member.images == 1 and member.digest not in known:
             raise singan_jax.InputError(
                 f"{member.source}: the image of {member.name!r} is not there, or has changed since "
-                "training; name it by --images, and its mask by --masks"
+                "training; name it by `images`, and its mask by `masks`"
             )
     return {m.name: known[m.digest] for m in members if m.digest in known}
 

@@ -77,7 +77,7 @@ class Source:
         errors += problems
         for text in texts:
             if self.data_dir is None:
-                raise DataError(f"{text}: needs --data_dir, where launch.build_dataset wrote to")
+                raise DataError(f"{text}: needs `data_dir`, where `build_dataset` wrote to")
             for image in _patches(pathlib.Path(self.data_dir), text):
                 try:
                     check_content(image.pixels, self.config)

@@ -114,15 +114,15 @@ def _settings(task: str) -> dict[str, Any]:
     everything = {name for names in TASKS.values() for name in names}
     for name in sorted(everything - set(TASKS[task])):
         if flags.FLAGS[name].present:
-            raise InputError(f"--{name} is not for --task={task}; leave it out")
+            raise InputError(f"`{name}` is not for `task`={task}; leave it out")
     settings = {name: flags.FLAGS[name].value for name in TASKS[task]}
     for name in NEEDED:
         if name in settings and settings[name] is None:
-            raise InputError(f"--task={task} needs --{name}; see --help")
+            raise InputError(f"`task`={task} needs `{name}`; see --help")
     if settings.get("quantize") and settings["start_scale"] is None:
         raise InputError(
-            "--quantize trains the start scale on; choose --start_scale from a sheet made without "
-            "--quantize"
+            "`quantize` trains the start scale on; choose `start_scale` from a sheet made without "
+            "`quantize`"
         )
     return settings
 
@@ -164,10 +164,10 @@ def _untrained(settings: Mapping[str, Any]) -> InputError:
         return errors[0]
     longest = max(max(image.shape[:2]) for image in found)
     wanted = operations.super_resolution_settings(settings["factor"], longest)
-    given = " ".join(f"--config.{name}={value:g}" for name, value in wanted.items())
+    given = " ".join(f"`config.{name}`={value:g}" for name, value in wanted.items())
     return InputError(
-        f"{WORKDIR.value}: holds no fleet; train one for factor {settings['factor']:g} with python "
-        f"-m launch.train_fleet --images={settings['input']} --workdir={WORKDIR.value} {given}"
+        f"{WORKDIR.value}: holds no fleet; train one for factor {settings['factor']:g} with "
+        f"`train_fleet` `images`={settings['input']} `workdir`={WORKDIR.value} {given}"
     )
 
 

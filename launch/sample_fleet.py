@@ -60,7 +60,7 @@ def main() -> None:
 def _start_scales(fleet: singan_jax.TrainedFleet, wanted: float) -> dict[str, int]:
     """By member, the start scale whose samples differ as much as is wanted."""
     if flags.FLAGS["start_scale"].present:
-        raise singan_jax.InputError("--like chooses the start scale; leave out --start_scale")
+        raise singan_jax.InputError("`like` chooses the start scale; leave out `start_scale`")
     names = [member.name for member in fleet.select(MEMBERS.value)]
     found = nearest_start_scale(wanted, diversities(fleet, names, SEED.value))
     for name, (scale, diversity) in found.items():

@@ -93,7 +93,7 @@ def main() -> int:
     """Joins the other processes, if there are any, and trains until done or asked to stop."""
     config = settings.config_from_flags()
     if not (IMAGES.value or TOGETHER.value):
-        raise singan_jax.InputError("name the images to train on, with --images or --together")
+        raise singan_jax.InputError("name the images to train on, with `images` or `together`")
     sweep = Sweep.parse(SWEEP.value, config)
     source = image_source.Source(
         IMAGES.value or (), config, DATA_DIR.value, TOGETHER.value, MASKS.value, sweep
@@ -102,7 +102,7 @@ def main() -> int:
     shard = Shard.parse(SHARD.value) if SHARD.value else None
     if shard:
         if COORDINATOR.value or DISTRIBUTED.value == "on":
-            raise singan_jax.InputError("--shard trains by itself; leave out --coordinator")
+            raise singan_jax.InputError("`shard` trains by itself; leave out `coordinator`")
         folder = shard.folder(folder)
     else:
         refuse_unmerged(folder)
@@ -139,7 +139,7 @@ def _train(
     print(f"{folder}: {len(images) - len(wrong)} of {len(images)} members are trained")
     if wrong:
         names = ", ".join(member.name for member in wrong[:5]) + (", ..." if wrong[5:] else "")
-        cli.complain(f"{len(wrong)} went wrong ({names}); add --retry to start them afresh")
+        cli.complain(f"{len(wrong)} went wrong ({names}); add `retry` to start them afresh")
     if errors:
         cli.complain(f"{len(errors)} images were refused, see above")
     return cli.BAD_INPUT if errors else cli.FAILED if wrong else 0

@@ -122,7 +122,7 @@ def validate(config: Config) -> Config:
     for name, good in rules.items():
         if not good:
             raise ConfigError(
-                f"--config.{name}={getattr(config, name)} is out of range; see the attributes of "
+                f"`config.{name}`={getattr(config, name)} is out of range; see the attributes of "
                 "singan_jax.Config for what it may be"
             )
     return config
@@ -164,5 +164,5 @@ PRESETS = {
 def preset(name: str) -> Config:
     """The preset called `name`: one of `PRESETS`."""
     if name not in PRESETS:
-        raise ConfigError(f"--config={name} is no preset; choose one of {', '.join(PRESETS)}")
+        raise ConfigError(f"`config`={name} is no preset; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]()

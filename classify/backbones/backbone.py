@@ -130,14 +130,14 @@ def _weights(
         return {"params": alexnet.load()}, alexnet.SOURCE
     if weights is None:
         raise StudyError(
-            f"backbone {name}: needs --weights=FILE, its torchvision weights (.pth from "
+            f"backbone {name}: needs `weights`=FILE, its torchvision weights (.pth from "
             f"https://download.pytorch.org/models, see torchvision.models.{name}); without a "
-            "file, choose --backbone=alexnet"
+            "file, choose `backbone`=alexnet"
         )
     if name in ("alexnet", "resnet_small"):
         raise StudyError(
-            f"backbone {name}: takes no weights from files ({weights}); leave out --weights, or "
-            "choose --backbone=resnet50"
+            f"backbone {name}: takes no weights from files ({weights}); leave out `weights`, or "
+            "choose `backbone`=resnet50"
         )
     path = pathlib.Path(weights)
     return weight_files.load(path, name), f"{name}, weights of {path.name}"

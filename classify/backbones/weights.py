@@ -59,7 +59,7 @@ def load(path: pathlib.Path, name: str) -> dict[str, Any]:
     if fault := _misfit(state, name):
         others = [other for other in RESNETS if other != name and not _misfit(state, other)]
         help_ = (
-            f"it looks like {others[0]}: choose --backbone={others[0]}"
+            f"it looks like {others[0]}: choose `backbone`={others[0]}"
             if others
             else ("name a file of torchvision's weights of that architecture")
         )
@@ -95,7 +95,7 @@ def _misfit(state: dict[str, np.ndarray], name: str) -> str:
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """A state dict, by the names in the file."""
     if not path.is_file():
-        raise StudyError(f"{path}: no such file; name a .pth or .safetensors file by --weights")
+        raise StudyError(f"{path}: no such file; name a .pth or .safetensors file by `weights`")
     if path.suffix == ".safetensors":
         try:
             state = safetensors.numpy.load_file(path)

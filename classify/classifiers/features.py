@@ -97,7 +97,7 @@ class FeatureCache:
                 if not np.isfinite(vector).all():
                     raise StudyError(
                         f"patch {group[key][1]}: its features from {self._backbone.origin} are not "
-                        "finite; choose other weights or another --backbone"
+                        "finite; choose other weights or another `backbone`"
                     )
             yield dict(zip(part, features, strict=True))
 

@@ -136,5 +136,5 @@ def check_curves(curves: np.ndarray, key: str, lr: float) -> None:
     if wrong.any():
         raise StudyError(
             f"classifier {key}: the loss is not finite from epoch {wrong.argmax() + 1} on; choose "
-            f"a lower learning rate, --lr is {lr:g}"
+            f"a lower learning rate, `lr` is {lr:g}"
         )

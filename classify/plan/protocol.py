@@ -116,8 +116,8 @@ def check_classes(
             if missing and patients:
                 raise StudyError(
                     f"fold {number}: no patch of class {', '.join(missing)} is in its {part} set "
-                    f"at zoom {zoom}; use fewer folds (--protocol=cross-validation "
-                    "--folds=), another --seed, or more patients"
+                    f"at zoom {zoom}; use fewer folds (`protocol`=cross-validation "
+                    "`folds`=), another `seed`, or more patients"
                 )
 
 

@@ -82,7 +82,7 @@ def train(images: Sequence[Image], config: singan_jax.Config, folder: pathlib.Pa
     names = ", ".join(member.name for member in fleet.failed)
     raise StudyError(
         f"{folder}: the generators of {names} went wrong twice; run the same command again for "
-        "another attempt, or lower --config.lr_g and --config.lr_d in another --workdir"
+        "another attempt, or lower `config.lr_g` and `config.lr_d` in another `workdir`"
     )
 
 
@@ -138,7 +138,7 @@ def read(
         name, index = missing[0]
         raise StudyError(
             f"{folder}: {len(missing)} of {len(keys)} samples are missing, such as number {index} "
-            f"of {name!r}; draw more of them with launch.sample_fleet --num_samples="
+            f"of {name!r}; draw more of them with `sample_fleet` `num_samples`="
             f"{max(wanted.values())}"
         )
     bar = tqdm.tqdm(keys, "reading samples", unit="", leave=False, delay=2)
@@ -153,7 +153,7 @@ def rows(folder: pathlib.Path) -> list[tuple[pathlib.Path, dict[str, Any]]]:
     """
     manifests = sorted(folder.rglob(MANIFEST))
     if not manifests:
-        raise StudyError(f"{folder}: no {MANIFEST} in it; name what launch.sample_fleet wrote to")
+        raise StudyError(f"{folder}: no {MANIFEST} in it; name what `sample_fleet` wrote to")
     return [
         (manifest, _row(line, f"{manifest}:{number}"))
         for manifest in manifests
@@ -174,7 +174,7 @@ def _row(line: str, place: str) -> dict[str, Any]:
         raise StudyError(
             f"{place}: {row['member']!r} has no patient, so nobody can tell whether it may be "
             "trained on; train the fleet on a dataset query "
-            "(--images=<dataset>/<config>:train[...] --data_dir=) and draw again"
+            "(`images`=<dataset>/<config>:train[...] `data_dir`=) and draw again"
         )
     return row
 

@@ -37,7 +37,7 @@ def join(
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"the other processes of this run cannot be found ({' '.join(str(error).split())}); "
-            "give --coordinator, --num_processes and --process_id, or --distributed=off to train "
+            "give `coordinator`, `num_processes` and `process_id`, or `distributed`=off to train "
             "in this process alone"
         ) from error
 
@@ -64,13 +64,13 @@ def _check(
 ) -> None:
     if coordinator is None or num_processes is None or process_id is None or mode == "off":
         raise InputError(
-            "--coordinator, --num_processes and --process_id must be given together, and not with "
-            "--distributed=off"
+            "`coordinator`, `num_processes` and `process_id` must be given together, and not with "
+            "`distributed`=off"
         )
     if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
-        raise InputError(f"--coordinator={coordinator}: must be host:port, as in node1:1234")
+        raise InputError(f"`coordinator`={coordinator}: must be host:port, as in node1:1234")
     if not 0 <= process_id < num_processes:
         raise InputError(
-            f"--process_id={process_id}: must be from 0 to {num_processes - 1}, one below "
-            f"--num_processes={num_processes}"
+            f"`process_id`={process_id}: must be from 0 to {num_processes - 1}, one below "
+            f"`num_processes`={num_processes}"
         )

@@ -67,7 +67,7 @@ class Compiler:
                 size = "x".join(map(str, self.bucket.pyramid.sizes[scale][::-1]))
                 raise MemoryError(
                     f"one member per device at {size} pixels does not fit the device's memory; "
-                    "lower --config.max_size"
+                    "lower `config.max_size`"
                 )
             members = sharding.padded_size(members // 2)
         shapes = self.bucket.shapes[scale]

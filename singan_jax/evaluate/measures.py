@@ -83,12 +83,12 @@ def measure_fleet(
         if len(files[member.name]) < 2:
             raise InputError(
                 f"{files[member.name][0]}: is the only sample of {member.name!r}, and diversity "
-                "needs 2; draw more with python -m launch.sample_fleet --num_samples=50"
+                "needs 2; draw more with `sample_fleet` `num_samples`=50"
             )
         if member.images > 1:
             raise InputError(
                 f"{fleet.folder}: {member.name!r} was trained on {member.images} images together, "
-                "and the measures compare with one; draw samples of the other --members alone"
+                "and the measures compare with one; draw samples of the other `members` alone"
             )
         batches[member.shape, len(files[member.name])].append(member)
     found: dict[str, Measured] = {}

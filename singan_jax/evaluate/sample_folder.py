@@ -27,13 +27,12 @@ def find_samples(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             found[entry["member"]].append(folder / entry["file"])
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder}: holds no samples (no manifest.jsonl); draw some with python -m "
-            "launch.sample_fleet"
+            f"{folder}: holds no samples (no manifest.jsonl); draw some with `sample_fleet`"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error!r}); draw the samples again") from error
     if not found:
-        raise InputError(f"{path}: lists no samples; draw some with python -m launch.sample_fleet")
+        raise InputError(f"{path}: lists no samples; draw some with `sample_fleet`")
     return dict(found)
 
 
@@ -48,7 +47,7 @@ def find_workdir(folder: pathlib.Path) -> pathlib.Path:
         return pathlib.Path(json.loads(path.read_text())["settings"]["workdir"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: does not name the fleet ({error!r}); name its folder by --workdir"
+            f"{path}: does not name the fleet ({error!r}); name its folder by `workdir`"
         ) from error
 
 

@@ -61,7 +61,7 @@ def nearest_start_scale(
       InputError: `wanted` is not above 0.
     """
     if not wanted > 0:
-        raise InputError(f"--like={wanted}: must be above 0; samples that are all new reach 0.5")
+        raise InputError(f"`like`={wanted}: must be above 0; samples that are all new reach 0.5")
     found = {}
     for name, of_member in values.items():
         scale = int(np.abs(np.array(of_member) - wanted).argmin())

@@ -35,7 +35,7 @@ def agree(folder: pathlib.Path, config: Config, watch: Watch) -> list[list[Membe
         if time.monotonic() > deadline:
             raise WorkdirError(
                 f"{folder}: does not show here what the first process wrote there; name a "
-                "--workdir that all hosts share"
+                "`workdir` that all hosts share"
             )
         time.sleep(1.0)
         groups = unfinished(folder, config)

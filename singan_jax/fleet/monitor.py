@@ -128,7 +128,7 @@ class Monitor:
             if failed_at >= 0 and self._bar is not None:
                 self._bar.write(
                     f"{member.source}: training went wrong at scale {scale}, iteration "
-                    f"{failed_at}; frozen there. Start it afresh later with --retry"
+                    f"{failed_at}; frozen there"
                 )
         self._lines.flush()
         amps = newest.frozen.noise_amp

@@ -24,7 +24,7 @@ Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
 def train_fleet(
     images: Images,
     config: Config,
-    folder: str | pathlib.Path,
+    workdir: str | pathlib.Path,
     *,
     retry: bool = False,
     pace: Pace | None = None,
@@ -37,7 +37,7 @@ def train_fleet(
       images: one per member, names unique; see `images.read_images`. Where several processes train
         together, all but the first may give a function that reads the images of given members.
       config: settings common to all members.
-      folder: the work folder; made if need be. All processes must see the same one.
+      workdir: the work folder; made if need be. All processes must see the same one.
       retry: start members that went wrong afresh, from a new seed.
       pace: of returns to the host; the defaults of `Pace` where None.
       monitor: is told of the progress; a silent one where None.
@@ -55,7 +55,7 @@ def train_fleet(
       InputError: another process refused its input.
       ConnectionError: another process failed or is gone.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(workdir)
     validate(config)
     pace = pace or Pace()
     monitor = monitor or Monitor(folder, quiet=True)

@@ -96,17 +96,17 @@ class Sweep:
             name, _, listed = text.partition("=")
             if name not in HYPERPARAMETERS:
                 raise ConfigError(
-                    f"--sweep={text}: {name!r} cannot differ between members; choose one of "
+                    f"`sweep`={text}: {name!r} cannot differ between members; choose one of "
                     f"{', '.join(HYPERPARAMETERS)}"
                 )
             try:
                 numbers = tuple(dict.fromkeys(float(number) for number in listed.split(",")))
             except ValueError:
                 raise InputError(
-                    f"--sweep={text}: must be a name and numbers, such as lr_g=1e-4,5e-4"
+                    f"`sweep`={text}: must be a name and numbers, such as lr_g=1e-4,5e-4"
                 ) from None
             if name in values:
-                raise InputError(f"--sweep={text}: {name} is swept twice; list all its values once")
+                raise InputError(f"`sweep`={text}: {name} is swept twice; list all its values once")
             for number in numbers:
                 validate(Config(**{**config.to_dict(), name: number}))
             values[name] = numbers

@@ -205,7 +205,7 @@ def check_content(pixels: np.ndarray, config: Config) -> None:
     try:
         Pyramid.of((height, width), config)
     except ValueError as e:
-        remedy = "enlarge or crop it, or lower --config.min_size"
+        remedy = "enlarge or crop it, or lower `config.min_size`"
         raise UnusableError(str(e), remedy) from e
     if (pixels == pixels[0, 0]).all():
         raise UnusableError("all pixels are equal, nothing to learn", "leave it out")

@@ -65,7 +65,7 @@ class Batch(NamedTuple):
             if member.images > 1:
                 raise WorkdirError(
                     f"{member.source}: {member.name!r} was trained on {member.images} images "
-                    "together, and this manipulation needs one; leave it out of --members"
+                    "together, and this manipulation needs one; leave it out of `members`"
                 )
             image = read_image(member.source, self.bucket.config)
             if image.digest != member.digest:
@@ -104,12 +104,12 @@ def require_finished(fleet: TrainedFleet, members: Sequence[Member]) -> None:
         if member.has_mask:
             raise WorkdirError(
                 f"{fleet.folder}: {member.name!r} was trained with a mask, which cannot be "
-                "manipulated; draw from it with python -m launch.sample_fleet"
+                "manipulated; draw from it with `sample_fleet`"
             )
     for member in {member.group: member for member in members}.values():
         done, wanted = fleet.num_scales(member), fleet.bucket(member).pyramid.num_scales
         if done < wanted:
             raise WorkdirError(
                 f"{fleet.folder}: {member.name!r} has {done} of its {wanted} scales; let "
-                "python -m launch.train_fleet run on"
+                "`train_fleet` run on"
             )

@@ -39,7 +39,7 @@ def read(path: str, members: Sequence[Member], config: Config) -> dict[str, Imag
         files = {member.name: found[0] for member in members}
     for member in members:
         if member.name not in files:
-            remedy = "add it, or name the --members that the folder serves"
+            remedy = "add it, or name the `members` that the folder serves"
             raise ImageError(path, f"holds no image named {member.name!r}", remedy)
     wanted = {files[member.name] for member in members}
     read_files = {file: read_image(file, config) for file in sorted(wanted)}

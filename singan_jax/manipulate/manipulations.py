@@ -105,7 +105,7 @@ class FewColours(Injection):
             if not well:
                 raise InputError(
                     f"{member.name}: went wrong while scale {start_scale} was retrained; choose "
-                    "another --start_scale"
+                    "another `start_scale`"
                 )
         scales = (*batch.scales[:start_scale], retrained, *batch.scales[start_scale + 1 :])
         coarse = painting.coarse_inputs(plan, batch.fitted(self.inputs), colours)

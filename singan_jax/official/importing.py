@@ -25,15 +25,15 @@ from singan_jax.workdir.record import Member, enroll, locked, log_run
 
 
 def import_runs(
-    folders: Sequence[str | pathlib.Path], folder: str | pathlib.Path
+    runs: Sequence[str | pathlib.Path], workdir: str | pathlib.Path
 ) -> tuple[Member, ...]:
     """Makes runs of the official code members of a fleet whose training is finished.
 
     The same call again goes on where one was interrupted, and with more runs adds them.
 
     Args:
-      folders: of the runs, of one configuration; see `read_run`.
-      folder: the work folder; made if need be. The images go to its images/.
+      runs: their folders, of one configuration; see `read_run`.
+      workdir: the work folder; made if need be. The images go to its images/.
 
     Returns:
       The members of the fleet.
@@ -43,26 +43,26 @@ def import_runs(
       WorkdirError: the work folder holds another fleet.
       OSError: a file cannot be written.
     """
-    folder = pathlib.Path(folder)
-    runs: dict[str, OfficialRun] = {}
-    for run in map(read_run, folders):
+    folder = pathlib.Path(workdir)
+    found: dict[str, OfficialRun] = {}
+    for run in map(read_run, runs):
         name = run.image.name
-        if name in runs:
+        if name in found:
             raise InputError(
-                f"{run.folder}: has the same name, {name!r}, as {runs[name].folder}; rename one "
+                f"{run.folder}: has the same name, {name!r}, as {found[name].folder}; rename one "
                 "of the folders"
             )
         image = dataclasses.replace(run.image, source=str(folder / "images" / f"{name}.png"))
-        runs[name] = dataclasses.replace(run, image=image)
-    config = _common_config(list(runs.values()))
+        found[name] = dataclasses.replace(run, image=image)
+    config = _common_config(list(found.values()))
     with locked(folder):
-        record = enroll(folder, [run.image for run in runs.values()], config)
+        record = enroll(folder, [run.image for run in found.values()], config)
         (folder / "images").mkdir(exist_ok=True)
-        for run in runs.values():
+        for run in found.values():
             write_png(run.image.source, run.image.pixels)
         for group, members in record.groups().items():
             store = Store(finished.group_folder(folder, group))
-            _write_group(store, [runs[member.name] for member in members])
+            _write_group(store, [found[member.name] for member in members])
         log_run(folder)
     return record.members
 
@@ -80,7 +80,7 @@ def _common_config(runs: Sequence[OfficialRun]) -> Config:
         if changes := differences(first, other):
             raise InputError(
                 f"{run.folder}: has other settings than {runs[0].folder} ({changes}); "
-                "import it into another --workdir"
+                "import it into another `workdir`"
             )
     return Config(**first)
 

@@ -23,7 +23,7 @@ from singan_jax.workdir.record import Member
 def write_samples(
     fleet: TrainedFleet,
     out: str | pathlib.Path,
-    count: int,
+    num_samples: int,
     *,
     names: Sequence[str] | None = None,
     seed: int = 0,
@@ -39,7 +39,7 @@ def write_samples(
     Args:
       fleet: trained, or at least one scale of it.
       out: folder, made if need be.
-      count: samples per member, at least 1.
+      num_samples: samples per member, at least 1.
       names: of members; all that did not go wrong where None.
       seed: of the samples.
       start_scale: coarsest scale with fresh noise; of all members, or of each by its name.
@@ -55,20 +55,20 @@ def write_samples(
         other settings.
       OSError: a file cannot be written.
     """
-    if count < 1:
-        raise InputError(f"--num_samples={count}: must be at least 1")
+    if num_samples < 1:
+        raise InputError(f"`num_samples`={num_samples}: must be at least 1")
     out = pathlib.Path(out)
     sizes = {"scale_v": scale_v, "scale_h": scale_h}
     settings = {"workdir": str(fleet.folder), "seed": seed, "start_scale": start_scale, **sizes}
     members = fleet.select(names)
     key = jax.random.key(seed)
     drawn = [
-        (start, fleet.sample(count, key, names=chosen, start_scale=start, **sizes))
+        (start, fleet.sample(num_samples, key, names=chosen, start_scale=start, **sizes))
         for start, chosen in _by_start_scale(members, start_scale).items()
     ]
     claim(out, settings)  # only once all is known to be in order
     lines: list[dict[str, Any]] = []
-    with tqdm.tqdm(total=count * len(members), unit=" samples", disable=quiet) as bar:
+    with tqdm.tqdm(total=num_samples * len(members), unit=" samples", disable=quiet) as bar:
         for start, members_samples in drawn:
             for samples in members_samples:
                 lines += _write(out, samples, {**settings, "start_scale": start})
@@ -111,10 +111,10 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         old = json.loads(record.read_text())["settings"] if record.exists() else settings
     except (json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{record}: damaged ({error!r}); choose another --out") from error
+        raise InputError(f"{record}: damaged ({error!r}); choose another `out`") from error
     if old != settings:
         changes = differences(old, settings)
-        raise InputError(f"{out}: holds other samples ({changes}); choose another --out")
+        raise InputError(f"{out}: holds other samples ({changes}); choose another `out`")
     text = json.dumps({"settings": settings, **runtime.provenance()}, indent=1)
     write_atomically(record, text + "\n")
 

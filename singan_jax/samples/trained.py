@@ -39,13 +39,13 @@ class Samples(NamedTuple):
 class TrainedFleet:
     """Read access to a work folder, also while it trains."""
 
-    def __init__(self, folder: str | pathlib.Path):
+    def __init__(self, workdir: str | pathlib.Path):
         """Opens a work folder.
 
         Raises:
           WorkdirError: it holds no fleet.
         """
-        self.folder = pathlib.Path(folder)
+        self.folder = pathlib.Path(workdir)
         record = read_record(self.folder)
         self.config, self.members = record.config, record.members
         self.groups = record.groups()
@@ -98,7 +98,7 @@ class TrainedFleet:
 
     def sample(
         self,
-        count: int,
+        num_samples: int,
         key: jax.Array,
         *,
         names: Sequence[str] | None = None,
@@ -111,7 +111,7 @@ class TrainedFleet:
         A sample depends on the key, its member's image and its index alone.
 
         Args:
-          count: samples per member.
+          num_samples: samples per member.
           key: random key.
           names: of members; all that did not go wrong where None.
           start_scale: coarsest scale with fresh noise; those below it reconstruct the image.
@@ -133,7 +133,7 @@ class TrainedFleet:
             if not scales:
                 raise WorkdirError(
                     f"{self.folder}: {members[0].name!r} has no finished scale yet; let "
-                    "python -m launch.train_fleet run on"
+                    "`train_fleet` run on"
                 )
             bucket = self.bucket(members[0])
             plan = sample.SamplePlan(
@@ -145,7 +145,7 @@ class TrainedFleet:
                 scale_v,
                 scale_h,
             )
-            parts.append(_draw_group(plan, members, scales, key, count))
+            parts.append(_draw_group(plan, members, scales, key, num_samples))
         return itertools.chain.from_iterable(parts)
 
 
@@ -183,6 +183,6 @@ def sampling_key(key: jax.Array, member: Member) -> jax.Array:
     return jax.random.fold_in(key, int(member.digest[:8], 16))
 
 
-def load_fleet(folder: str | pathlib.Path) -> TrainedFleet:
+def load_fleet(workdir: str | pathlib.Path) -> TrainedFleet:
     """Opens the work folder of a fleet; see `Fleet`."""
-    return TrainedFleet(folder)
+    return TrainedFleet(workdir)

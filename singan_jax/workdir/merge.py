@@ -52,7 +52,7 @@ class Shard:
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if match is None or int(match[1]) >= int(match[2]):
-            raise InputError(f"--shard={text}: must be i/n with i from 0 to n - 1, as in 0/4")
+            raise InputError(f"`shard`={text}: must be i/n with i from 0 to n - 1, as in 0/4")
         return cls(int(match[1]), int(match[2]))
 
     def part(self, everything: Sequence[_T]) -> list[_T]:
@@ -68,7 +68,7 @@ class Shard:
         if (folder / "fleet.json").exists() or (folder / "groups").exists():
             raise WorkdirError(
                 f"{folder}: holds a fleet that is not in shards, or whose merging was begun; leave "
-                "out --shard, or run python -m launch.merge, or choose another --workdir"
+                "out `shard`, or run `merge`, or choose another `workdir`"
             )
         return folder / "shards" / f"{self.index}-of-{self.count}"
 
@@ -77,12 +77,12 @@ def refuse_unmerged(folder: pathlib.Path) -> None:
     """Raises `WorkdirError` where a folder holds shards that are not merged yet."""
     if (folder / "shards").exists():
         raise WorkdirError(
-            f"{folder}: holds the shards of a fleet; train them with --shard, then make one fleet "
-            "of them with python -m launch.merge, or choose another --workdir"
+            f"{folder}: holds the shards of a fleet; train them with `shard`, then make one fleet "
+            "of them with `merge`, or choose another `workdir`"
         )
 
 
-def merge(folder: str | pathlib.Path) -> FleetRecord:
+def merge(workdir: str | pathlib.Path) -> FleetRecord:
     """Makes one fleet of all shards in a work folder; does nothing where that was done before.
 
     Returns:
@@ -92,9 +92,9 @@ def merge(folder: str | pathlib.Path) -> FleetRecord:
       WorkdirError: there are no shards, some are missing or unfinished or do not fit together, or
         one is being trained.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(workdir)
     if not folder.is_dir():
-        raise WorkdirError(f"{folder}: does not exist; name the --workdir of the shards")
+        raise WorkdirError(f"{folder}: does not exist; name the `workdir` of the shards")
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folder))
         if (folder / "shards").exists():
@@ -103,7 +103,7 @@ def merge(folder: str | pathlib.Path) -> FleetRecord:
                 stack.enter_context(locked(path))
             _merge(folder, shards)
         elif not (folder / "fleet.json").exists():
-            raise WorkdirError(f"{folder}: holds no shards; train them with --shard first")
+            raise WorkdirError(f"{folder}: holds no shards; train them with `shard` first")
         shutil.rmtree(folder / _DONE, ignore_errors=True)
     return read_record(folder)
 
@@ -123,7 +123,7 @@ def _all_shards(folder: pathlib.Path) -> list[pathlib.Path]:
     ((count, indices),) = found.items()
     missing = [n for n in range(count) if n not in indices]
     if missing:
-        raise WorkdirError(f"{folder}: {_listed(missing, count)} missing; train it with --shard")
+        raise WorkdirError(f"{folder}: {_listed(missing, count)} missing; train it with `shard`")
     return [folder / "shards" / f"{n}-of-{count}" for n in range(count)]
 
 
@@ -205,7 +205,7 @@ def _merged(folder: pathlib.Path, records: Sequence[FleetRecord]) -> FleetRecord
         if member.name in sources:
             raise WorkdirError(
                 f"{folder}: {member.source} and {sources[member.name]} in two shards have the same "
-                f"member name, {member.name!r}; all shards must be given the same --images"
+                f"member name, {member.name!r}; all shards must be given the same `images`"
             )
         sources[member.name] = member.source
     return FleetRecord(config, tuple(members), tuple(retired))
@@ -228,7 +228,7 @@ def _require_finished(
                 unfinished.append(shard)
     if unfinished:
         listed = _listed(list(dict.fromkeys(unfinished)), len(shards))
-        raise WorkdirError(f"{folder}: {listed} unfinished; go on with it with --shard")
+        raise WorkdirError(f"{folder}: {listed} unfinished; go on with it with `shard`")
 
 
 def _join_lines(parts: Sequence[pathlib.Path], whole: pathlib.Path) -> None:

@@ -116,7 +116,7 @@ def read_record(folder: pathlib.Path) -> FleetRecord:
         return FleetRecord(Config(**content["config"]), members, retired)
     except FileNotFoundError:
         raise WorkdirError(
-            f"{folder}: holds no fleet (no fleet.json); train one with python -m launch.train_fleet"
+            f"{folder}: holds no fleet (no fleet.json); train one with `train_fleet`"
         ) from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise WorkdirError(f"{path}: damaged ({error!r}); restore it from a copy") from error
@@ -168,7 +168,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         lock = (folder / ".lock").open("w")
     except OSError as error:
         raise WorkdirError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --workdir"
+            f"{folder}: cannot be written ({error.strerror}); choose another `workdir`"
         ) from error
     with lock:
         try:
@@ -176,7 +176,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         except BlockingIOError:
             raise WorkdirError(
                 f"{folder}: another process is working in it; wait for it, or choose another "
-                "--workdir"
+                "`workdir`"
             ) from None
         yield
 
@@ -237,17 +237,17 @@ def enroll(
         if member.name not in given:
             raise WorkdirError(
                 f"{folder}: trained on {member.source} too, which this command does not name; add "
-                "it to --images, or choose another --workdir"
+                "it to `images`, or choose another `workdir`"
             )
         if given[member.name].digest != member.digest:
             raise WorkdirError(
                 f"{given[member.name].source}: differs from the image that {folder} was trained "
-                f"on as {member.name!r}; rename it, or choose another --workdir"
+                f"on as {member.name!r}; rename it, or choose another `workdir`"
             )
         if given[member.name].settings != member.settings:
             raise WorkdirError(
                 f"{folder}: trained {member.name!r} with {member.settings}, not with "
-                f"{given[member.name].settings}; repeat its --sweep, or choose another --workdir"
+                f"{given[member.name].settings}; repeat its `sweep`, or choose another `workdir`"
             )
     known = {member.name: member for member in record.members}
     starts = [
@@ -268,5 +268,5 @@ def _refuse_other_config(folder: pathlib.Path, old: Config, new: Config) -> None
     if changes := differences(old.to_dict(), new.to_dict()):
         raise WorkdirError(
             f"{folder}: holds a fleet with other settings ({changes}); repeat them to go on with "
-            "it, or choose another --workdir"
+            "it, or choose another `workdir`"
         )

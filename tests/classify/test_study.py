@@ -159,7 +159,7 @@ def test_too_many_generators_are_refused_before_anything_is_trained(tmp_path, mo
 
 def test_a_patch_too_small_for_the_pyramid_is_refused_first(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_study, "SINGAN", study.singan_jax.Config(min_size=25))
-    with pytest.raises(StudyError, match=r"lower --config\.min_size"):
+    with pytest.raises(StudyError, match=r"lower `config\.min_size`"):
         tiny_study.run(tmp_path / "x", monkeypatch)
     assert not (tmp_path / "x").exists()
 

@@ -124,15 +124,15 @@ def test_queries_that_fit_nothing(data_dir, text, problem):
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        ("bcdr_patches/g1_64:train", "--source=bcdr (or phantom) --data_dir={} --patch_size=64"),
-        ("mias_patches/g2:test", "--source=mias --data_dir={} --patch_size=224"),
-        ("mias_patches/all_native:test", "--source=mias --data_dir={} --patch_size=native"),
+        ("bcdr_patches/g1_64:train", "`source`=bcdr (or phantom) `data_dir`={} `patch_size`=64"),
+        ("mias_patches/g2:test", "`source`=mias `data_dir`={} `patch_size`=224"),
+        ("mias_patches/all_native:test", "`source`=mias `data_dir`={} `patch_size`=native"),
     ],
 )
 def test_what_is_not_prepared_names_the_command(data_dir, text, command):
     line = refusal(data_dir, text)
     assert f"{text.partition(':')[0]} is not prepared" in line
-    assert f"python -m launch.build_dataset {command.format(data_dir)}" in line
+    assert f"`build_dataset` {command.format(data_dir)}" in line
 
 
 def test_a_folder_that_does_not_exist(tmp_path):

@@ -192,7 +192,7 @@ def test_folders_that_hold_no_samples(folder, tmp_path):
     for text in (None, "{}", "3"):
         if text:
             (tmp_path / "run.json").write_text(text)
-        with pytest.raises(InputError, match=r"run\.json: does not name the fleet .* --workdir"):
+        with pytest.raises(InputError, match=r"run\.json: does not name the fleet .* `workdir`"):
             sample_folder.find_workdir(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_faults_are_named(resnet18, damage, message, tmp_path):
 
 def test_another_architecture_is_named(tmp_path):
     path = saved(state_of("resnet34"), tmp_path)
-    with pytest.raises(StudyError, match=r"looks like resnet34: choose --backbone=resnet34"):
+    with pytest.raises(StudyError, match=r"looks like resnet34: choose `backbone`=resnet34"):
         weights.load(path, "resnet18")
 
 
@@ -183,7 +183,7 @@ def test_a_pth_without_state_dict(held, named, tmp_path):
 
 
 def test_backbone_and_weights_must_go_together(tmp_path):
-    with pytest.raises(StudyError, match=r"resnet50: needs --weights=FILE"):
+    with pytest.raises(StudyError, match=r"resnet50: needs `weights`=FILE"):
         load_backbone("resnet50")
     for name in ("alexnet", "resnet_small"):
         with pytest.raises(StudyError, match=rf"{name}: takes no weights from files"):

@@ -233,7 +233,7 @@ def test_a_diverging_network_is_named_in_its_first_epoch():
     counts = []
     pixels, labels = pool()
     settings = TrainSettings(epochs=50, lr=1e38)
-    with pytest.raises(StudyError, match=r"classifier a: .* not finite from epoch 1 .*--lr"):
+    with pytest.raises(StudyError, match=r"classifier a: .* not finite from epoch 1 .*`lr`"):
         train_network(
             backbone(Plain()), pixels, labels, CLASSES, some_set(), settings, "all", counts.append
         )

@@ -241,5 +241,5 @@ def test_a_diverging_head_is_named():
     features, labels = pool(rng)
     sets = [some_set(rng, "some/key", 20, 10)]
     settings = TrainSettings(epochs=3, lr=1e38)
-    with pytest.raises(StudyError, match=r"some/key: .* not finite from epoch 1 .*--lr is 1e"):
+    with pytest.raises(StudyError, match=r"some/key: .* not finite from epoch 1 .*`lr` is 1e"):
         train(features, labels, sets, settings)

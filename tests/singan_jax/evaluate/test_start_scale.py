@@ -44,7 +44,7 @@ def test_the_nearest_start_scale():
     values = {"a": [0.5, 0.2, 0.1], "b": [0.9, 0.6, 0.31]}
     assert nearest_start_scale(0.3, values) == {"a": (1, 0.2), "b": (2, 0.31)}
     for wanted in (0.0, -1.0, float("nan")):
-        with pytest.raises(InputError, match=r"--like=.*: must be above 0"):
+        with pytest.raises(InputError, match=r"`like`=.*: must be above 0"):
             nearest_start_scale(wanted, values)
 
 

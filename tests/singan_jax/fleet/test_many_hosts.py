@@ -189,7 +189,7 @@ def test_folder_that_is_not_shared_is_refused(tmp_path, monkeypatch):
     with Watch() as watch:
         watch.reason_to_stop = lambda word: None
         watch.message = 17  # as if the first process saw something else
-        with pytest.raises(WorkdirError, match="a --workdir that all hosts share"):
+        with pytest.raises(WorkdirError, match="a `workdir` that all hosts share"):
             division.agree(tmp_path, tiny_hosts.CONFIG, watch)
 
 

@@ -322,7 +322,7 @@ def test_min_size_is_the_callers(read):
     long = pillow_bytes(PIL.Image.fromarray(np.tile(RGB, (1, 9, 1))), "PNG")
     assert "shrinks to 250x21 at max_size 250" in refusal(read, long)
     message = refusal(read, data)
-    assert "needs 25; enlarge or crop it, or lower --config.min_size" in message
+    assert "needs 25; enlarge or crop it, or lower `config.min_size`" in message
 
 
 TRUNCATED = {kind: data for kind, (_, data) in LOSSLESS.items() if "plain" not in kind} | {

@@ -428,7 +428,7 @@ def test_a_changed_training_image_is_refused(fleet):
 _MANY = """
 import json, sys
 from absl import flags
-from launch import manipulate
+from launch import cli, manipulate
 from singan_jax.errors import InputError
 import singan_jax
 singan_jax.configure_jax(cpu_devices=1)
@@ -441,7 +441,7 @@ for arguments in json.load(sys.stdin):
     try:
         manipulate.main()
     except InputError as error:
-        print("refused: " + " ".join(str(error).split()))
+        print("refused: " + " ".join(cli.spelled(str(error)).split()))
 """
 
 

@@ -95,7 +95,11 @@ def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) 
 
 
 def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image]:
-    """The images of the members of some groups, by name."""
+    """The images of the members of some groups, by name.
+
+    What a work folder knows are members: a process that resumes, or that has only a part of the
+    fleet, has no other way to its images than their names, and the digest proves that they match.
+    """
     members = {member.name: member for group in groups for member in group}
     given = images(list(members.values())) if callable(images) else images
     found = {image.name: image for image in given if image.name in members}

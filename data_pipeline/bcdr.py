@@ -54,7 +54,7 @@ def read(root: pathlib.Path) -> Reading:
     """Reads which images there are and what is on them; decodes no pixels.
 
     Healthy patches may be cut, as in the thesis, from films with a lesion and from all of DN01; but
-    not from a film with a row of outlines left out, which may be of a lesion that they would then not avoid.
+    not from a film with a row of outlines left out, which may be of a lesion.
 
     Args:
       root: folder with the sets, any of the six.

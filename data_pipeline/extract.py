@@ -2,7 +2,7 @@
 
     extraction.json             settings, source, versions and command; written first
     patches/<image_id>/         one folder a mammogram, see `cut`
-    metadata.jsonl, *.csv       see `metadata`; written when all mammograms are done
+    metadata.jsonl, *.csv       see `patch_records`; written when all mammograms are done
     skipped.jsonl               what readers and extraction left out, and why
 
 A mammogram's folder depends on its files, its annotations and the settings alone, so neither the

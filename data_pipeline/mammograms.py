@@ -1,4 +1,4 @@
-"""What every reader returns and every later step takes: mammograms, their lesions, what was skipped.
+"""What every reader returns and later steps take: mammograms, their lesions, what was skipped.
 
 Coordinates are pixels of the stored image, origin in its top left corner, x to the right and y
 down, whatever the annotation's own convention is.

@@ -21,7 +21,7 @@ FOLDS = 3  # thesis
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Patients to train on and patients to validate on; neither set is empty, and they share none."""
+    """Patients to train on and patients to validate on; neither is empty, and they share none."""
 
     train: frozenset[str]
     validation: frozenset[str]
@@ -133,7 +133,7 @@ def _shuffled(patients: Mapping[str, Classification], salt: str) -> list[str]:
 def _refuse_fewer(patients: Mapping[str, Classification], least: int, purpose: str) -> None:
     if len(patients) < least:
         raise DataError(
-            f"{len(patients)} patients, {least} are needed {purpose}; add mammograms of other patients"
+            f"{len(patients)} patients, {least} are needed {purpose}; add more patients' mammograms"
         )
 
 

@@ -1,6 +1,6 @@
 """Reads CSV files as they come: every value a stripped string, every row with its line number.
 
-A fault in one row affects that row alone; only a table without the columns asked for is refused. The
+A fault in a row affects that row alone; only a table without the columns asked for is refused. The
 csv module does it, not pandas, which tells neither the line of a row nor that it is too short.
 """
 

@@ -3,8 +3,8 @@
 Values are means over replicates. Intervals are percentiles of the patient-level bootstrap of that
 mean, with the same patients for all replicates and both sides of a comparison. So an interval
 says what other test patients would change; what another fold, seed or choice of source images
-would change is the standard deviation over replicates. See `bootstrap` on intervals that
-few patients make too narrow. Few patches make the calibration error too large, a bootstrap sample of
+would change is the standard deviation over replicates. `bootstrap` tells when few patients
+make one too narrow. Few patches make the calibration error too large, a bootstrap sample of
 them more so; its interval is therefore reflected at the mean, and may lie below it.
 """
 
@@ -272,7 +272,7 @@ def _stack(
 def _target_means(
     results: Results, place: Place, resampling: boot.Resampling
 ) -> tuple[dict[str, float], dict[str, np.ndarray], tuple[int, int]]:
-    """Means of the `COMPARED` metrics, the same by sample, and counts of replicates and patients."""
+    """Means of the `COMPARED` metrics, the same by sample, and counts of replicates, patients."""
     found, labels, probabilities = _stack(results, place, "plain")
     positive, scores = labels == results.target, probabilities[:, :, results.target]
     evaluated = [metrics.ranking(positive, row) for row in scores]

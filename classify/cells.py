@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What one trained classifier says of the test patches of its fold, of all zoom groups.
+    """What one trained classifier predicts for its fold's test patches, of all zoom groups.
 
     Attributes:
       cell: which classifier.
@@ -50,7 +50,7 @@ class Prediction:
       probabilities: by variant, (n, classes) float32; rows sum to 1.
       curves: (epochs, 2) float32, mean cross-entropy on training and validation set after each
         epoch.
-      best_epoch: that of the least validation loss, from 0; its weights made the predictions.
+      best_epoch: the one with the least validation loss, from 0; its weights made the predictions.
     """
 
     cell: Cell
@@ -106,10 +106,10 @@ def label_of(record: PatchRecord, task: str) -> int:
 
 
 def zoom_groups(text: str) -> frozenset[int]:
-    """Zoom groups that a text such as "1" or "1+3" names; healthy patches, group 0, always.
+    """Zoom groups that a text such as "1" or "1+3" names, and group 0, the healthy patches.
 
     Raises:
-      StudyError: it names none of 1, 2, 3.
+      StudyError: it names anything but 1, 2 and 3.
     """
     parts = text.split("+")
     if not set(parts) <= {"1", "2", "3"} or len(set(parts)) < len(parts):
@@ -118,7 +118,7 @@ def zoom_groups(text: str) -> frozenset[int]:
 
 
 def ensemble_members(regime: str) -> tuple[str, ...]:
-    """The regimes whose models an ensemble averages; empty for a regime that is none.
+    """The regimes whose models an ensemble averages; empty for a regime that is not an ensemble.
 
     An ensemble is written as `ensemble:singan-4` or `ensemble:singan-4+oversample-4`.
     """

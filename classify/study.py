@@ -40,7 +40,7 @@ class Study:
 
     Attributes:
       plan: what was done.
-      backbone: that the classifiers are made of.
+      backbone: the network that the classifiers are built on.
       samples: the synthetic patches, by source and number.
       results: all predictions.
       summary: see `statistics.summarize`.
@@ -58,7 +58,7 @@ class Study:
 
 
 class Stages:
-    """Announces the stages of a study and takes their time."""
+    """Announces the stages of a study and times them."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -78,7 +78,7 @@ def prepare(
     data_dir: pathlib.Path,
     samples_dir: pathlib.Path | None = None,
 ) -> tuple[Plan, Backbone]:
-    """Plans a study and loads its backbone: whatever can be wrong shows here.
+    """Plans a study and loads its backbone; all that can be wrong with either shows here.
 
     Args:
       config: of the study.
@@ -112,8 +112,8 @@ def run(
 
     Args:
       plan: of the study.
-      backbone: that was loaded for it.
-      folder: its work folder, made if need be.
+      backbone: the one loaded for it.
+      folder: its work folder; created if missing.
       samples_dir: as for `prepare`.
 
     Returns:
@@ -173,7 +173,7 @@ def _run(
 def _claim(
     folder: pathlib.Path, plan: Plan, backbone: Backbone, samples_dir: pathlib.Path | None
 ) -> None:
-    """Makes the folder this study's; refuses one with other settings, but for the grid's."""
+    """Claims the folder for this study; refuses it if settings outside the grid differ."""
     digest = hashlib.sha256()
     for record in plan.records:
         digest.update(f"{record.patch_id} {record.pixels_sha256}\n".encode())

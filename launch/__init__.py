@@ -6,7 +6,7 @@ merge              one fleet of those trained in shards
 sample_fleet       new images
 manipulate         the applications of the SinGAN paper
 evaluate_samples   measures of samples
-import_official    members made of models of the PyTorch original
+import_official    members made from models of the PyTorch original
 study              do SinGAN patches help a diagnosis?
 train_classifier   one kind of classifier
 benchmark          speed and memory

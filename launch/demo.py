@@ -1,10 +1,10 @@
-"""The whole pipeline in minutes, on mammograms that are nobody's: do SinGAN patches help?
+"""The whole pipeline in minutes, on mammograms of no real patient: do SinGAN patches help?
 
     python -m launch.demo
 
 Draws a phantom (80 patients), cuts its patches, trains SinGANs on malignant ones, draws samples,
 trains classifiers with and without them, and writes a report with pictures and intervals. Run it
-again to go on after an interruption; in another folder with --out.
+again to go on after an interruption; --out names another folder.
 
 How long: about 5 minutes on 2 CPU cores. Everything is small (64-pixel patches, narrow SinGANs,
 few iterations), so do not expect the SinGANs to help.

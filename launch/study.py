@@ -1,4 +1,4 @@
-r"""Finds out whether SinGAN patches improve a diagnosis; the same command again resumes.
+r"""Finds out whether SinGAN patches improve a diagnosis; repeat the command to resume.
 
     python -m launch.study --data_dir=data --workdir=study --config=quick --patch_size=64
     python -m launch.study --data_dir=data --workdir=study --study=study.yaml --plan_only
@@ -9,7 +9,7 @@ on them, and writes report.html. Before it starts it shows what will run and rou
 takes; --plan_only stops there. More regimes, zooms, seeds or draws in the same work folder train
 only what is new.
 
-A file has two sections, and flags go before it:
+A file has two sections; flags override it:
 
     study: {regimes: [weighted, oversample-4, singan-4], train_zooms: ["1", "2"], seeds: 5}
     singan: {preset: quick, steps_per_scale: 500}

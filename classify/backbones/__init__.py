@@ -1,6 +1,6 @@
 """Networks that turn patches into features.
 
-convolution   of all of them
+convolution   the convolution of all of them
 resnet        residual networks, equal to torchvision's
 alexnet       with the weights that come with pip
 weights       weights from files

@@ -40,7 +40,7 @@ class Backbone:
       input_size: S; patches are resized to S x S pixels.
       last_stage: names of the entries of params that are the last stage.
       digest: hex SHA-256 over all that features depend on besides the patch.
-      origin: of the weights, for reports.
+      origin: where the weights come from, for reports.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Backbone:
           pixels: (N, H, W, 1 or 3) uint8, or float32 of the same range, 0 to 255.
 
         Returns:
-          (N, S, S, 3) float32; the one channel of grey patches three times.
+          (N, S, S, 3) float32; the channel of gray patches is repeated.
         """
         size = self.input_size
         x = jnp.asarray(pixels, jnp.float32)
@@ -70,8 +70,8 @@ class Backbone:
         """Feature vectors, with running statistics.
 
         Args:
-          variables: as the attribute; an argument so that the weights are none of the compiled
-            program's constants.
+          variables: as the attribute; an argument, so that the weights do not become constants of
+            the compiled program.
           pixels: see `prepare`.
 
         Returns:
@@ -89,7 +89,7 @@ def load_backbone(
       name: a key of `BACKBONES`.
       weights: a torchvision file, .pth or .safetensors, for resnet18, 34 and 50; "random"
         for weights drawn from the seed; None for what the others come with: ImageNet weights for
-        alexnet, random ones for resnet_small, which is there to be trained.
+        alexnet, random ones for resnet_small, which is meant to be trained.
       input_size: pixels of a side that patches are resized to, at least 32.
       seed: of random weights.
 

@@ -31,15 +31,15 @@ class FeatureCache:
     """
 
     def __init__(self, folder: pathlib.Path, backbone: Backbone) -> None:
-        """Reads what is kept.
+        """Reads the features kept so far.
 
         Args:
-          folder: of all backbones' features; made if need be.
+          folder: holds all backbones' features; created if missing.
           backbone: frozen.
 
         Raises:
           StudyError: a part is damaged.
-          OSError: the folder cannot be made or read.
+          OSError: the folder cannot be created or read.
         """
         self._backbone = backbone
         self._folder = folder / backbone.digest[:16]
@@ -61,8 +61,8 @@ class FeatureCache:
           (N, num_features) float32.
 
         Raises:
-          StudyError: features that are not finite.
-          OSError: they cannot be kept.
+          StudyError: a feature is not finite.
+          OSError: the features cannot be written.
         """
         keys = [pixels_digest(patch[..., 0]) for patch in pixels]
         # Equal patches have one key; the last of them stands for all.

@@ -1,10 +1,10 @@
 """Training of a backbone's last stage, or of all of it, together with its head.
 
 Batches are split over the devices; norms use the statistics of the whole batch. Every batch has
-the same size, a multiple of the number of devices, so that there is one compiled program: what
-lacks in it is taken from the beginning of the epoch again, with no weight in the loss. So the
-statistics are always those of real patches, and of a whole batch even in an epoch's last one,
-where PyTorch has those of the few patches left.
+the same size, a multiple of the number of devices, so that there is one compiled program: a short
+last batch is filled up with patches from the beginning of the epoch, which have no weight in the
+loss. So the statistics are always those of real patches and of a whole batch, where PyTorch's in
+the last batch are those of the few patches left.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from singan_jax.devices import sharding
 
 
 class _Weights(NamedTuple):
-    """All of a network.
+    """All weights of a network.
 
     Attributes:
       trained: parameters of the backbone by name of the module.
@@ -53,12 +53,12 @@ Trainable = Literal["last_stage", "all"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A backbone and its head, of the epoch of the least validation loss.
+    """A backbone and its head, as of the epoch with the least validation loss.
 
     Attributes:
       curves: (epochs, 2) float32, cross-entropy: mean over the patches of each epoch, each before
         the step that it was for, and over the validation set after the epoch.
-      best_epoch: from 0; the first of the least validation loss.
+      best_epoch: from 0; the first with the least validation loss.
       probabilities: turns (n, H, W, C) uint8 patches into (n, classes), rows summing to 1.
     """
 
@@ -87,7 +87,7 @@ def train_network(
       pixels: (pool, H, W, C) uint8.
       labels: (pool,) int, below `num_classes`.
       num_classes: length of the output.
-      train_set: of rows of the pool.
+      train_set: rows of the pool to train and validate on.
       settings: of the training.
       trainable: the backbone's last stage or all of it; the head always is.
       progress: told how many more epochs are done.
@@ -141,7 +141,7 @@ def _start(backbone: Backbone, num_classes: int, key: str, trainable: str) -> _W
 def _batch(
     pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray, start: int, count: int, size: int
 ) -> _Batch:
-    """The `count` rows from `start`, or those left, and what fills up; on the devices."""
+    """The `count` rows from `start`, or those left and others to fill up; on the devices."""
     chosen = rows.take(np.arange(start, start + size), mode="wrap")
     real = np.arange(size) < min(count, len(rows) - start)
     batch: _Batch = sharding.to_devices(_Batch(pixels[chosen], labels[chosen], real))
@@ -175,7 +175,7 @@ def _step(
 
 
 def _train_only(trained: Collection[str]) -> Callable[..., Any]:
-    """Calls the backbone's other modules, which take `(x)` or `(x, train)`, as not in training."""
+    """Calls the backbone's other modules, which take `(x)` or `(x, train)`, in inference mode."""
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         path = context.module.path

@@ -25,11 +25,11 @@ class TrainedHead(NamedTuple):
     """A linear classifier.
 
     Attributes:
-      kernel: (features, classes) float32, of the epoch of the least validation loss.
+      kernel: (features, classes) float32, of the epoch with the least validation loss.
       bias: (classes,) float32, likewise.
       curves: (epochs, 2) float32, cross-entropy: mean over the patches of each epoch, each before
         the step that it was for, and over the validation set after the epoch.
-      best_epoch: from 0; the first of the least validation loss.
+      best_epoch: from 0; the first with the least validation loss.
     """
 
     kernel: np.ndarray
@@ -43,7 +43,7 @@ class TrainedHead(NamedTuple):
 
 
 class _Member(NamedTuple):
-    """One head's start and its sets, filled up to lengths that several can have.
+    """One head's start and its sets, filled up to lengths that several heads share.
 
     Attributes:
       head: to start from.
@@ -68,7 +68,7 @@ class _State(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """The head of the least validation loss so far."""
+    """The head with the least validation loss so far."""
 
     head: Head
     loss: jax.Array
@@ -203,7 +203,7 @@ def _over_batches(
     count: jax.Array,
     settings: TrainSettings,
 ) -> tuple[Any, jax.Array]:
-    """Goes through the first `count` rows in batches; no batch has none of them.
+    """Goes through the first `count` rows in batches, each with at least one of them.
 
     Args:
       visit: takes the state, (batch,) rows and whether each is real; gives the state and a sum

@@ -1,4 +1,4 @@
-"""Trains the classifiers of a plan; what each says of the test patches is kept, a file a cell."""
+"""Trains the classifiers of a plan and keeps their predictions on test patches, a file a cell."""
 
 import dataclasses
 import pathlib

@@ -17,9 +17,9 @@ class StudyConfig:
 
     Attributes:
       dataset: prepared by launch.build_dataset: bcdr_patches or mias_patches.
-      patch_size: in pixels, as the dataset was prepared with.
+      patch_size: in pixels, as the dataset was prepared.
       task: three-class (Normal, Benign, Malign) or binary (Healthy, Suspicious).
-      regimes: what training sets are made of: none, weighted, oversample-<k>, singan-<k> (k a
+      regimes: kinds of training set: none, weighted, oversample-<k>, singan-<k> (k a
         number or all), ensemble:<regime>+<regime>.
       baseline: the regime that the others are compared with.
       train_zooms: zoom groups of the lesions trained on: 1, 2, 3, or joined as 1+2.
@@ -31,7 +31,7 @@ class StudyConfig:
       draws: random choices of the k source images; regimes without a choice have one.
       fill_ratio: malignant patches after filling up, as a multiple of the benign ones.
       backbone: alexnet, resnet_small, resnet18, resnet34 or resnet50.
-      weights: file of the backbone's weights, .pth or .safetensors; none for alexnet, whose
+      weights: file of the backbone's weights, .pth or .safetensors; unset for alexnet, whose
         weights come with the extra [imagenet], and for resnet_small.
       input_size: pixels of a side that patches are resized to for the backbone.
       train: what is trained: head (features are computed once), last_stage or all.
@@ -84,7 +84,7 @@ class StudyConfig:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
-# Settings that a cell's result does not depend on: a work folder may go on with others.
+# Settings that a cell's result does not depend on: a work folder may be resumed with others.
 GRID = frozenset(
     {"regimes", "baseline", "train_zooms", "test_zooms", "seeds", "draws", "bootstrap"}
 )
@@ -136,4 +136,4 @@ def _check_regimes(config: StudyConfig) -> None:
 def _refuse(config: StudyConfig, name: str, what_to_do: str) -> None:
     value = getattr(config, name)
     shown = ",".join(value) if isinstance(value, tuple) else value
-    raise StudyError(f"--{name}={shown}: {what_to_do}")
+    raise StudyError(f"`{name}`={shown}: {what_to_do}")

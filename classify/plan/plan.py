@@ -71,7 +71,7 @@ def make(
       config: of the study.
       singan: of the generators.
       data_dir: where the dataset was prepared.
-      usable: patch ids that there are samples of already; None where generators will be trained.
+      usable: patch ids that already have samples; None where generators will be trained.
 
     Raises:
       StudyError: a setting cannot work, a class is missing in a fold, or a regime asks for more
@@ -112,7 +112,7 @@ def make(
 def _check_classes(
     records: tuple[PatchRecord, ...], folds: tuple[Partition, ...], config: StudyConfig
 ) -> None:
-    if not config.shared_test:  # each fold tests few patients, all of them together everyone
+    if not config.shared_test:  # each fold tests few patients; together they test everyone
         nobody: frozenset[str] = frozenset()
         everyone = frozenset().union(*(fold.test for fold in folds))
         folds = (

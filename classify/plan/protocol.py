@@ -64,7 +64,7 @@ def partitions(
 ) -> tuple[Partition, ...]:
     """The patients of each fold.
 
-    In the thesis' protocol, the splits that the dataset was prepared with. In a cross-validation
+    The thesis' protocol takes the splits that the dataset was prepared with. In a cross-validation
     each patient is for testing in one fold; a third of the others, drawn evenly from each worst
     classification, is for validation.
 

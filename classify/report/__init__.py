@@ -1,4 +1,4 @@
-"""The page on which a study ends.
+"""The page that a study's results end up on.
 
 style          style sheet and HTML
 tables         its tables

@@ -174,7 +174,7 @@ def subgroup_rates(table: pd.DataFrame, kinds: Mapping[str, str]) -> bytes:
                 for field, value, n in groups
             ],
         )
-        axes.set(xlabel="share of patches called a wrong class", xlim=(-0.02, 1.02))
+        axes.set(xlabel="share of patches called the wrong class", xlim=(-0.02, 1.02))
         _legend_above(plot, axes)
         return _svg(plot)
 

@@ -27,7 +27,7 @@ _BAND = (
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-    """What a report tells.
+    """The content of a report.
 
     Attributes:
       title: the question.
@@ -83,7 +83,7 @@ class ReportData:
 
 
 def kind_of(results: Results, regime: str) -> str:
-    """Which of `report_plots.LOOKS` a regime has."""
+    """Which of `plots.LOOKS` a regime has."""
     if regime == results.baseline:
         return "baseline"
     if ensemble_members(regime):
@@ -96,8 +96,8 @@ def write_report(path: str | pathlib.Path, data: ReportData) -> None:
     """Writes the report; equal data give equal bytes.
 
     Args:
-      path: of the HTML file.
-      data: what it tells.
+      path: the HTML file to write.
+      data: its content.
 
     Raises:
       OSError: the file cannot be written.
@@ -186,7 +186,7 @@ def _roc(data: ReportData) -> str:
     caption = (
         f"Class {target} against the others{where(data.results, data.zooms)}; the upper left "
         f"corner is perfect, the dotted diagonal is chance. {_chosen(data)}{_BAND} "
-        "Look whether one curve lies above another's band."
+        "See whether one curve lies above another's band."
     )
     return style.figure(content, caption, "plot")
 
@@ -208,7 +208,7 @@ def _generators(data: ReportData) -> str:
     caption = (
         f"ROC-AUC{where(data.results, data.zooms)} when the malignant class is filled up with "
         "samples of k SinGANs (singan) or with copies of the same k patches (oversample); the "
-        f"horizontal line and its band are {data.results.baseline}. {_BAND} Look whether singan "
+        f"horizontal line and its band are {data.results.baseline}. {_BAND} See whether singan "
         "lies above oversample at the same k, and whether more generators help."
     )
     plot = style.figure(content, caption, "plot")
@@ -236,7 +236,7 @@ def _learning(data: ReportData) -> str:
     caption = (
         "Mean cross-entropy after each epoch; bands are one standard deviation over folds, seeds "
         "and choices of source images. Each classifier keeps the weights of its least validation "
-        "loss. Look where validation loss stops falling while training loss goes on."
+        "loss. See where validation loss stops falling while training loss still falls."
     )
     return style.figure(content, caption, "plot")
 
@@ -253,7 +253,7 @@ def _subgroups(data: ReportData) -> str:
         plots.subgroup_rates(table, kinds), "svg+xml", "Share of mistakes by subgroup"
     )
     caption = (
-        "Share of test patches called a wrong class, by what is known of the patch; in brackets "
+        "Share of test patches called the wrong class, by what is known of the patch; in brackets "
         "the number of patches. Intervals are 95 % intervals under a bootstrap of the patients, "
         "not corrected for the number of subgroups, and those of few patches are wide: look for "
         "groups that stand apart by more than their intervals."

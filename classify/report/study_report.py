@@ -22,7 +22,7 @@ def write(path: pathlib.Path, finished: Study, folder: pathlib.Path) -> None:
     """Writes the report of a study.
 
     Args:
-      path: of the HTML file.
+      path: the HTML file to write.
       finished: the study.
       folder: its work folder.
     """

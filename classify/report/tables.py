@@ -42,7 +42,7 @@ def key_table(
       summary: see `statistics.summarize`.
       comparisons: see `statistics.compare`.
       results: of the study.
-      zooms: which.
+      zooms: the train zoom and the test zoom.
     """
     found = of_target(summary, results, zooms)
     if not comparisons.empty:
@@ -70,7 +70,7 @@ def key_table(
 
 
 def control_table(comparisons: pd.DataFrame, results: Results, zooms: Zooms) -> str:
-    """SinGAN samples against copies of the same patches; nothing where no regime has such."""
+    """SinGAN samples against copies of the same patches; empty where no regime has copies."""
     found = of_target(comparisons, results, zooms)
     rows = []
     for row in found[found["baseline"] != results.baseline].itertuples():
@@ -84,7 +84,7 @@ def control_table(comparisons: pd.DataFrame, results: Results, zooms: Zooms) -> 
 
 
 def zooms(summary: pd.DataFrame, results: Results, regimes: Sequence[str]) -> str:
-    """ROC-AUC by train zoom and test zoom; nothing where there is one of each.
+    """ROC-AUC by train zoom and test zoom; empty where there is only one of each.
 
     Args:
       summary: see `statistics.summarize`.
@@ -114,7 +114,7 @@ def zooms(summary: pd.DataFrame, results: Results, regimes: Sequence[str]) -> st
     }
     caption = (
         "ROC-AUC by zoom of the lesions trained on (rows) and tested on (columns), with 95 % "
-        "intervals as above; darker is higher, on one scale. Look how much is lost where the "
+        "intervals as above; darker is higher, on one scale. See how much is lost where the "
         "zooms differ, and whether synthetic patches change that."
     )
     return _matrices([f"test {zoom}" for zoom in results.test_zooms], matrices, caption)

@@ -3,8 +3,8 @@
 Values are means over replicates. Intervals are percentiles of the patient-level bootstrap of that
 mean, with the same patients for all replicates and both sides of a comparison. So an interval
 says what other test patients would change; what another fold, seed or choice of source images
-would change is the standard deviation over replicates. How few patients make an interval too
-narrow is in `bootstrap`. Few patches make the calibration error too large, a bootstrap sample of
+would change is the standard deviation over replicates. `bootstrap` tells when few patients
+make one too narrow. Few patches make the calibration error too large, a bootstrap sample of
 them more so; its interval is therefore reflected at the mean, and may lie below it.
 """
 
@@ -135,7 +135,7 @@ def compare(
 def subgroups(
     results: Results, bootstrap: int = 2000, seed: int = 0, level: float = 0.95
 ) -> pd.DataFrame:
-    """Shares of patches called a wrong class, by what is known of the patch.
+    """Shares of patches called the wrong class, by what is known of the patch.
 
     Args:
       results: of the study; test patches are taken as they are.
@@ -182,9 +182,9 @@ def roc_band(
 
     Args:
       results: of the study; test patches are taken as they are.
-      regime: one of its, as are the zooms.
-      train_zoom: see there.
-      test_zoom: see there.
+      regime: one of the study's, as are the zooms.
+      train_zoom: the zoom trained on.
+      test_zoom: the zoom tested on.
       grid: (points,), false positive rates.
       bootstrap: number of samples.
       seed: of the bootstrap.
@@ -211,9 +211,9 @@ def confusions(results: Results, regime: str, train_zoom: str, test_zoom: str) -
 
     Args:
       results: of the study; test patches are taken as they are.
-      regime: one of its, as are the zooms.
-      train_zoom: see there.
-      test_zoom: see there.
+      regime: one of the study's, as are the zooms.
+      train_zoom: the zoom trained on.
+      test_zoom: the zoom tested on.
 
     Returns:
       (classes, classes), rows sum to 1; NaN for a class without patches.
@@ -272,7 +272,7 @@ def _stack(
 def _target_means(
     results: Results, place: Place, resampling: boot.Resampling
 ) -> tuple[dict[str, float], dict[str, np.ndarray], tuple[int, int]]:
-    """Means of the metrics of `COMPARED`, these in each sample; numbers of replicates, patients."""
+    """Means of the `COMPARED` metrics, the same by sample, and counts of replicates, patients."""
     found, labels, probabilities = _stack(results, place, "plain")
     positive, scores = labels == results.target, probabilities[:, :, results.target]
     evaluated = [metrics.ranking(positive, row) for row in scores]
@@ -282,7 +282,7 @@ def _target_means(
 
 
 def _subgroup_values(results: Results) -> pd.DataFrame:
-    """Of each record the value of each of `SUBGROUPS` as a text, None where it has none."""
+    """For each record the value of each of `SUBGROUPS` as text, None where it is missing."""
     rows = []
     for record in results.records:
         row = record.to_json()

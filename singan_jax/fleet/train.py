@@ -37,11 +37,11 @@ def train_fleet(
       images: one per member, names unique; see `images.read_images`. Where several processes train
         together, all but the first may give a function that reads the images of given members.
       config: settings common to all members.
-      workdir: the work folder; made if need be. All processes must see the same one.
-      retry: start members that went wrong afresh, from a new seed.
-      pace: of returns to the host; the defaults of `Pace` where None.
+      workdir: the work folder; created if missing. All processes must see the same one.
+      retry: restart members that went wrong, from a new seed.
+      pace: how often to return to the host; the defaults of `Pace` where None.
       monitor: is told of the progress; a silent one where None.
-      watch: entered already; tells when to stop. One for the time of this call where None.
+      watch: says when to stop, and is already entered; where None, one is made for this call.
 
     Returns:
       The fleet. Its `failed` are the members that went wrong, which are frozen at the iteration
@@ -107,7 +107,7 @@ def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image
         # A retired attempt of a member is of the same image.
         if name not in found or found[name].digest != member.digest:
             raise WorkdirError(
-                f"{member.source}: is not the image here that the first process read; all hosts "
-                "must see the same files"
+                f"{member.source}: differs here from the image that the first process read; all "
+                "hosts must see the same files"
             )
     return found

@@ -468,7 +468,7 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path):
         ("super_resolve", one, rgb, "--factor=9e5"): "GB of memory or more, and the device has",
         ("super_resolve", one, rgb, "--factor=0.5"): "factor 0.5 of super-resolution must be",
         ("retarget", "--members=nobody"): "has no member 'nobody'; its 2 members are",
-        ("paint", one, rgb, "--quantize"): "--quantize trains the start scale on; choose",
+        ("paint", one, rgb, "--quantize"): "--quantize trains the start scale further; choose",
         ("animate", "--width=40"): "--width is not for --task=animate",
     }
     common = [f"--workdir={folder}/fleet", f"--out={tmp_path}/out"]

@@ -411,7 +411,7 @@ def test_the_same_command_writes_the_same_and_another_is_refused(fleet, tmp_path
 
 def test_an_unfinished_member_is_refused(fleet, tmp_path, monkeypatch):
     monkeypatch.setattr(type(fleet), "num_scales", lambda self, member: 2)
-    with pytest.raises(singan_jax.WorkdirError, match=r"has 2 of its 3 scales; let python"):
+    with pytest.raises(singan_jax.WorkdirError, match=r"has 2 of its 3 scales; go on with"):
         write(fleet, tmp_path, manipulations.Retargeting(), 1)
 
 

@@ -46,11 +46,11 @@ def main() -> None:
     config = StudyConfig(**{**stated.get("study", {}), **settings.from_flags(StudyConfig)})
     singan = settings.config_from_flags(stated.get("singan"))
     singan_jax.configure_jax()
-    plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value))
+    folder = pathlib.Path(WORKDIR.value)
+    plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value), folder=folder)
     print(study.describe(plan, backbone, train_generators=True), flush=True)
     if PLAN_ONLY.value:
         return
-    folder = pathlib.Path(WORKDIR.value)
     finished = study.run(plan, backbone, folder)
     page = folder / "report.html"
     study_report.write(page, finished, folder)

@@ -51,7 +51,7 @@ def main() -> None:
     singan_jax.configure_jax()
     samples = pathlib.Path(SAMPLES.value) if SAMPLES.value else None
     data_dir, folder = pathlib.Path(DATA_DIR.value), pathlib.Path(WORKDIR.value)
-    plan, backbone = study.prepare(config, settings.config_from_flags(), data_dir, samples)
+    plan, backbone = study.prepare(config, settings.config_from_flags(), data_dir, samples, folder)
     print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
     finished = study.run(plan, backbone, folder, samples)
     shown = finished.summary[finished.summary["variant"] == "plain"]

@@ -4,6 +4,7 @@ study.json        settings and what else decides the results; other settings nee
 runs.jsonl        one line a run: command, versions, seconds of each stage
 fleet/ samples/   the generators and what was drawn from them
 features/ cells/  features of patches, predictions of classifiers
+models/           the classifiers
 plan.csv summary.csv comparisons.csv subgroups.csv   results as tables
 report.html       results as a page
 """
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import pandas as pd
 
 import singan_jax
@@ -106,6 +108,9 @@ def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
     """The backbone, the plan and its cost as text."""
     tables = [table(plan), costs.table(plan, backbone, train_generators)]
     lines = [table.to_string(index=False, float_format="{:.1f}".format) for table in tables]
+    if plan.config.keep_models and plan.config.train != "head":
+        megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(backbone.variables)) / 1e6
+        lines.append(f"Networks are kept in models/, {len(plan.sets)} files of {megabytes:.0f} MB")
     return "\n\n".join([f"Backbone: {backbone.origin} ({backbone.reason})", *lines])
 
 
@@ -150,6 +155,11 @@ def _run(
     with stages.stage("features and classifiers"):
         pool = predict.make_pool(plan, samples)
         predictions = predict.train_and_predict(plan, pool, backbone, folder)
+        if plan.config.keep_models and (count := predict.without_model(plan, folder)):
+            print(
+                f"{count} classifiers have predictions but no file in models/, as the run that "
+                "trained them kept none; delete their files in cells/ to train them again"
+            )
     test = plan.test_rows
     results = Results(
         task=plan.config.task,

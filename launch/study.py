@@ -6,8 +6,9 @@ r"""Finds out whether SinGAN patches improve a diagnosis; repeat the command to 
 Trains a SinGAN on every malignant training patch that a regime needs, draws samples, extracts the
 features of all patches once, trains classifiers for regimes x train zooms x folds x seeds x draws
 on them, and writes report.html. Before it starts it shows what will run and roughly how long that
-takes; --plan_only stops there. More regimes, zooms, seeds or draws in the same work folder train
-only what is new.
+takes; --plan_only stops there. The classifiers stay in <workdir>/models, for
+launch.test_classifier. More regimes, zooms, seeds or draws in the same work folder train only what
+is new.
 
 A file has two sections; flags override it:
 

@@ -7,7 +7,8 @@ r"""Trains and tests one kind of classifier, over all folds; repeat the command 
         --backbone=resnet_small --lr=1e-3 --epochs=30 --input_size=64
 
 Prints how well it does on the test patches, with intervals over patients, and writes the same to
-summary.csv and the confusion matrix to confusion.csv. For a regime that needs synthetic patches,
+summary.csv and the confusion matrix to confusion.csv; the classifiers are kept in models/, for
+launch.test_classifier. For a regime that needs synthetic patches,
 name samples that launch.sample_fleet drew from a fleet trained on the dataset; without --samples
 the generators are trained first.
 

@@ -45,6 +45,8 @@ class StudyConfig:
       lr_decay_epochs: see `lr_decay`.
       bootstrap: resamplings of the patients behind each interval.
       seed: of splits, draws, samples and classifiers.
+      keep_models: keep each classifier in models/; of trained networks that is all of the network,
+        94 MB each for resnet50, of heads some kB.
     """
 
     dataset: str = "bcdr_patches"
@@ -71,6 +73,7 @@ class StudyConfig:
     lr_decay_epochs: int = 5
     bootstrap: int = 2000
     seed: int = 0
+    keep_models: bool = True
 
     @property
     def trained_regimes(self) -> tuple[str, ...]:
@@ -92,6 +95,7 @@ class StudyConfig:
 GRID = frozenset(
     {
         *("regimes", "baseline", "train_zooms", "test_zooms", "seeds", "draws", "bootstrap"),
+        "keep_models",
     }
 )
 

@@ -40,6 +40,42 @@ class Cell(NamedTuple):
     draw: int
 
 
+class EpochMeasures(NamedTuple):
+    """How well a classifier does in each epoch, on the training set, then on the validation set.
+
+    Of the training set each patch as the epoch visits it, before the step that it is for; of the
+    validation set all patches after the epoch. Patches count as the most probable class.
+
+    Attributes:
+      confusion: (epochs, 2, classes, classes) int32, patches by class and called class.
+      roc_auc: (epochs, 2, classes) float32, of each class against the others; NaN where the class
+        or every other one has no patch.
+    """
+
+    confusion: np.ndarray
+    roc_auc: np.ndarray
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """(epochs, 2)."""
+        right = np.trace(self.confusion, axis1=2, axis2=3)
+        return np.asarray(right / self.confusion.sum((2, 3)))
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(epochs, 2, classes); NaN where nothing is called that class."""
+        return self._right(axis=2)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(epochs, 2, classes); NaN where the class has no patch."""
+        return self._right(axis=3)
+
+    def _right(self, axis: int) -> np.ndarray:
+        right, all_ = np.diagonal(self.confusion, axis1=2, axis2=3), self.confusion.sum(axis)
+        return np.divide(right, all_, out=np.full(right.shape, np.nan), where=all_ > 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """What one trained classifier predicts for its fold's test patches, of all zoom groups.
@@ -51,6 +87,7 @@ class Prediction:
       curves: (epochs, 2) float32, mean cross-entropy on training and validation set after each
         epoch.
       best_epoch: the one with the least validation loss, from 0; its weights made the predictions.
+      measures: of each epoch; None where an earlier version made the file.
     """
 
     cell: Cell
@@ -58,6 +95,7 @@ class Prediction:
     probabilities: dict[Variant, np.ndarray]
     curves: np.ndarray
     best_epoch: int
+    measures: EpochMeasures | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ study.json        settings and what else decides the results; other settings nee
 runs.jsonl        one line a run: command, versions, seconds of each stage
 fleet/ samples/   the generators and what was drawn from them
 features/ cells/  features of patches, predictions of classifiers
+models/           the classifiers
 plan.csv summary.csv comparisons.csv subgroups.csv   results as tables
 report.html       results as a page
 """
@@ -18,10 +19,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import pandas as pd
 
 import singan_jax
 from classify import costs
+from classify.backbones import choice
 from classify.backbones.backbone import Backbone, load_backbone
 from classify.cells import Results, StudyError
 from classify.classifiers import predict
@@ -77,6 +80,7 @@ def prepare(
     singan: singan_jax.Config,
     data_dir: pathlib.Path,
     samples_dir: pathlib.Path | None = None,
+    folder: pathlib.Path | None = None,
 ) -> tuple[Plan, Backbone]:
     """Plans a study and loads its backbone; all that can be wrong with either shows here.
 
@@ -85,13 +89,15 @@ def prepare(
       singan: of the generators.
       data_dir: where the dataset was prepared.
       samples_dir: samples to use instead of training generators, with their manifests.
+      folder: the work folder, if there is one yet: with backbone auto it goes on with its own.
 
     Raises:
-      InputError: see `plan.make`, `backbone.load_backbone` and `synthetic.rows`.
+      InputError: see `plan.make`, `choice.choose`, `backbone.load_backbone` and `synthetic.rows`.
     """
-    backbone = load_backbone(
-        config.backbone, config.weights or None, config.input_size, config.seed
-    )
+    begun = _decides(folder / "study.json").get("study.backbone") if folder else None
+    name, weights, reason = choice.choose(config.backbone, config.weights, begun)
+    backbone = load_backbone(name, weights, config.input_size, config.seed, config.crop_from)
+    backbone = dataclasses.replace(backbone, reason=reason)
     usable = None
     if samples_dir is not None:
         usable = {str(row["member"]) for _, row in synthetic.rows(samples_dir)}
@@ -99,10 +105,13 @@ def prepare(
 
 
 def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
-    """The plan and its cost as text."""
+    """The backbone, the plan and its cost as text."""
     tables = [table(plan), costs.table(plan, backbone, train_generators)]
     lines = [table.to_string(index=False, float_format="{:.1f}".format) for table in tables]
-    return "\n\n".join([*lines, f"Backbone: {backbone.origin}"])
+    if plan.config.keep_models and plan.config.train != "head":
+        megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(backbone.variables)) / 1e6
+        lines.append(f"Networks are kept in models/, {len(plan.sets)} files of {megabytes:.0f} MB")
+    return "\n\n".join([f"Backbone: {backbone.origin} ({backbone.reason})", *lines])
 
 
 def run(
@@ -146,6 +155,11 @@ def _run(
     with stages.stage("features and classifiers"):
         pool = predict.make_pool(plan, samples)
         predictions = predict.train_and_predict(plan, pool, backbone, folder)
+        if plan.config.keep_models and (count := predict.without_model(plan, folder)):
+            print(
+                f"{count} classifiers have predictions but no file in models/, as the run that "
+                "trained them kept none; delete their files in cells/ to train them again"
+            )
     test = plan.test_rows
     results = Results(
         task=plan.config.task,
@@ -177,22 +191,31 @@ def _claim(
     digest = hashlib.sha256()
     for record in plan.records:
         digest.update(f"{record.patch_id} {record.pixels_sha256}\n".encode())
+    settings = {**plan.config.to_dict(), "backbone": backbone.name}
+    left_out = {*GRID, "weights"}  # the backbone's digest says more than the path of a file
     stated = {
-        **{f"study.{k}": v for k, v in plan.config.to_dict().items() if k not in GRID},
+        **{f"study.{k}": v for k, v in settings.items() if k not in left_out},
         **{f"config.{name}": value for name, value in plan.singan.to_dict().items()},
         "patches": digest.hexdigest(),
         "backbone": backbone.digest,
         "samples": str(samples_dir) if samples_dir else None,
     }
     path = folder / "study.json"
-    try:
-        old = json.loads(path.read_text())["decides"] if path.exists() else stated
-    except (json.JSONDecodeError, KeyError) as error:
-        raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
-    if changes := differences(old, stated):
+    old = _decides(path) or stated
+    # What a study from before there was a setting did is what the setting's default does.
+    defaults = {f"study.{name}": value for name, value in StudyConfig().to_dict().items()}
+    if changes := differences(defaults | old, stated):
         raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
     content = {"decides": stated, "study": plan.config.to_dict()}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def _decides(path: pathlib.Path) -> dict[str, Any]:
+    """What decides the results of the study that a folder holds; empty where it holds none."""
+    try:
+        return dict(json.loads(path.read_text())["decides"]) if path.exists() else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ evaluate_samples   measures of samples
 import_official    members made from models of the PyTorch original
 study              do SinGAN patches help a diagnosis?
 train_classifier   one kind of classifier
+test_classifier    kept classifiers on other patches
 benchmark          speed and memory
 benchmarks/        its suites
 demo               the whole pipeline on a phantom

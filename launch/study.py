@@ -6,8 +6,9 @@ r"""Finds out whether SinGAN patches improve a diagnosis; repeat the command to 
 Trains a SinGAN on every malignant training patch that a regime needs, draws samples, extracts the
 features of all patches once, trains classifiers for regimes x train zooms x folds x seeds x draws
 on them, and writes report.html. Before it starts it shows what will run and roughly how long that
-takes; --plan_only stops there. More regimes, zooms, seeds or draws in the same work folder train
-only what is new.
+takes; --plan_only stops there. The classifiers stay in <workdir>/models, for
+launch.test_classifier. More regimes, zooms, seeds or draws in the same work folder train only what
+is new.
 
 A file has two sections; flags override it:
 
@@ -46,11 +47,11 @@ def main() -> None:
     config = StudyConfig(**{**stated.get("study", {}), **settings.from_flags(StudyConfig)})
     singan = settings.config_from_flags(stated.get("singan"))
     singan_jax.configure_jax()
-    plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value))
+    folder = pathlib.Path(WORKDIR.value)
+    plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value), folder=folder)
     print(study.describe(plan, backbone, train_generators=True), flush=True)
     if PLAN_ONLY.value:
         return
-    folder = pathlib.Path(WORKDIR.value)
     finished = study.run(plan, backbone, folder)
     page = folder / "report.html"
     study_report.write(page, finished, folder)

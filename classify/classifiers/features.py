@@ -30,11 +30,11 @@ class FeatureCache:
     blocks of the same size.
     """
 
-    def __init__(self, folder: pathlib.Path, backbone: Backbone) -> None:
+    def __init__(self, folder: pathlib.Path | None, backbone: Backbone) -> None:
         """Reads the features kept so far.
 
         Args:
-          folder: holds all backbones' features; created if missing.
+          folder: holds all backbones' features; created if missing. None keeps nothing.
           backbone: frozen.
 
         Raises:
@@ -42,12 +42,13 @@ class FeatureCache:
           OSError: the folder cannot be created or read.
         """
         self._backbone = backbone
-        self._folder = folder / backbone.digest[:16]
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder / backbone.digest[:16] if folder else None
         self._known: dict[str, np.ndarray] = {}
         self._extract = sharding.over_members(lambda block, v: backbone.features(v, block), 1)
-        for path in sorted(self._folder.glob("*.npz")):
-            self._known |= self._read(path)
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for path in sorted(self._folder.glob("*.npz")):
+                self._known |= self._read(path)
 
     def get(self, pixels: Sequence[np.ndarray], names: Sequence[str], progress: bool) -> np.ndarray:
         """The features of patches, computed where they are not known.
@@ -103,6 +104,8 @@ class FeatureCache:
 
     def _write(self, part: dict[str, np.ndarray]) -> None:
         """Keeps a part; its name comes from its patches, so that processes do not collide."""
+        if self._folder is None:
+            return
         name = hashlib.sha256("".join(sorted(part)).encode()).hexdigest()[:16]
         content = {"keys": np.array(list(part)), "features": np.stack(list(part.values()))}
         npz_files.write(self._folder / f"{name}.npz", content)

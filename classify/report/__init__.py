@@ -3,6 +3,7 @@
 style          style sheet and HTML
 tables         its tables
 plots          its plots, as SVG
+curves         the plot of each epoch's measures
 gallery        patches, real and synthetic, and the worst mistakes
 report         the page of given results
 study_report   the page of a finished study

@@ -10,7 +10,7 @@ import pandas as pd
 
 from classify.cells import Results, control_of, ensemble_members
 from classify.plan import regimes
-from classify.report import gallery, plots, style, tables
+from classify.report import curves, gallery, plots, style, tables
 from classify.report.gallery import GalleryRow
 from classify.report.plots import Curve
 from classify.report.style import Section
@@ -216,29 +216,26 @@ def _generators(data: ReportData) -> str:
 
 
 def _learning(data: ReportData) -> str:
-    curves = {}
+    results = data.results
+    found = {}
     for name, kind in data.shown.items():
-        every = np.stack(
-            [
-                one.curves
-                for one in data.results.predictions
-                if (one.cell.regime, one.cell.train_zoom) == (name, data.zooms[0])
-            ]
-        )  # (classifiers, epochs, 2)
-        mean, sd = every.mean(axis=0), every.std(axis=0)
-        training, validation = (
-            Curve(mean[:, n], (mean - sd)[:, n], (mean + sd)[:, n]) for n in range(2)
-        )
-        curves[name] = kind, training, validation
+        trained = [
+            one
+            for one in results.predictions
+            if (one.cell.regime, one.cell.train_zoom) == (name, data.zooms[0])
+        ]
+        found[name] = kind, curves.curves_of(trained, results.target)
+    losses = {name: (kind, *of_regime[curves.LOSS]) for name, (kind, of_regime) in found.items()}
     content = style.image(
-        plots.learning_curves(curves), "svg+xml", "Training and validation loss by epoch"
+        plots.learning_curves(losses), "svg+xml", "Training and validation loss by epoch"
     )
     caption = (
         "Mean cross-entropy after each epoch; bands are one standard deviation over folds, seeds "
         "and choices of source images. Each classifier keeps the weights of its least validation "
         "loss. See where validation loss stops falling while training loss still falls."
     )
-    return style.figure(content, caption, "plot")
+    figure = style.figure(content, caption, "plot")
+    return figure + curves.folded(found, results.classes[results.target])
 
 
 def _subgroups(data: ReportData) -> str:

@@ -90,7 +90,7 @@ def _setup(finished: Study, folder: pathlib.Path) -> dict[str, dict[str, str]]:
             "generators": str(len(plan.wanted)),
             "synthetic patches": str(len(finished.samples)),
             "classifiers": str(len(plan.sets)),
-            "backbone": finished.backbone.origin,
+            "backbone": f"{finished.backbone.origin} ({finished.backbone.reason})",
         },
         "Study": {name: _text(value) for name, value in plan.config.to_dict().items()},
         "SinGAN": {name: _text(value) for name, value in plan.singan.to_dict().items()},

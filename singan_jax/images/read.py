@@ -98,13 +98,29 @@ def read_image(path: str | os.PathLike[str], config: Config) -> Image:
         ImageError: the file cannot be read, is damaged, or holds what SinGAN cannot train on:
             transparency, CMYK, floating-point samples, several pages, too few pixels, one colour.
     """
-    path = os.fspath(path)
+    path, pixels = os.fspath(path), read_pixels(path)
     try:
-        pixels = decode(_read_bytes(path))
         check_content(pixels, config)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
     return Image(member_name(path), path, pixels)
+
+
+def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an image file as `read_image` does, of any size and content.
+
+    Returns:
+        (H, W, C) uint8 or uint16, C 1 or 3, the whole range of the type used.
+
+    Raises:
+        ImageError: the file cannot be read, is damaged, or holds transparency, CMYK,
+            floating-point samples or several pages.
+    """
+    path = os.fspath(path)
+    try:
+        return decode(_read_bytes(path))
+    except UnusableError as e:
+        raise ImageError(path, e.problem, e.remedy) from e
 
 
 def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], list[ImageError]]:

@@ -187,6 +187,7 @@ def test_sample_sizes_and_start_scale(fleet, tmp_path):
         "build_dataset",
         "study",
         "train_classifier",
+        "test_classifier",
     ],
 )
 def test_help_teaches(launcher):

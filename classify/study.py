@@ -186,7 +186,9 @@ def _claim(
     }
     path = folder / "study.json"
     try:
-        old = json.loads(path.read_text())["decides"] if path.exists() else stated
+        # Settings that the version which wrote it did not have were as their defaults are now.
+        known = {f"config.{name}": value for name, value in singan_jax.Config().to_dict().items()}
+        old = {**known, **json.loads(path.read_text())["decides"]} if path.exists() else stated
     except (json.JSONDecodeError, KeyError) as error:
         raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
     if changes := differences(old, stated):

@@ -89,7 +89,7 @@ def read_image(path: str | os.PathLike[str], config: Config) -> Image:
 
     Args:
         path: the file.
-        config: decides which sizes can be trained on (see `pyramid.plan`).
+        config: decides which sizes can be trained on (see `Pyramid.of`).
 
     Returns:
         The image; its pixels are not all equal.

@@ -63,7 +63,7 @@ def config_of(
       num_layers: of each network.
 
     Returns:
-      Settings by which `pyramid.plan` gives these sizes for an image of the finest one. What left
+      Settings by which `Pyramid.of` gives these sizes for an image of the finest one. What left
       no trace in the folder, such as the number of iterations, is at the official default.
 
     Raises:

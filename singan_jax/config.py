@@ -21,8 +21,8 @@ class Config:
       max_size: longer side of the finest scale, pixels; larger images are shrunk to it.
       scale_factor: wanted ratio between neighbouring scales, in (0, 1); the true ratio is fitted
         so that the coarsest scale comes out at `min_size` (see `Pyramid.of`).
-      pyramid_rule: how many scales there are: "training", or "super_resolution", by which the
-        official code has up to two fewer in models for super-resolution (see `Pyramid.of`).
+      pyramid_rule: how scales are counted: "training", or "super_resolution" as the official code
+        does there: one fewer as a rule, where a wide image is not shrunk (see `Pyramid.of`).
       stretch: size, such as 572x380 (width x height, pixels), to which each image is stretched
         before anything else, as in the thesis; samples come back at the image's own size. Empty:
         images are taken as they are.

@@ -152,12 +152,9 @@ def super_resolution_settings(factor: float, max_size: int) -> dict[str, Any]:
     Raises:
       InputError: the factor is not above 1.
     """
-    config, ratio = preset("super_resolution"), 1 / _steps(factor)[1]
-    # For 2, 4 and 8 the preset's ratio, which has the last bit of the official script.
-    if math.isclose(ratio, config.scale_factor, rel_tol=1e-9):
-        ratio = config.scale_factor
+    config = preset("super_resolution")
     return {
-        "scale_factor": ratio,
+        "scale_factor": 1 / _steps(factor)[1],
         "pyramid_rule": config.pyramid_rule,
         "alpha_rec": config.alpha_rec,
         "min_size": config.min_size,

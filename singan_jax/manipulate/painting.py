@@ -4,11 +4,11 @@ A painting has flat colours that no image of the coarser scales has. So the offi
 the main colours of the training image by k-means, and trains the start scale anew, from fresh
 weights, on coarse images reduced to them. So does this, or it goes on from the trained weights.
 
-Three things differ on purpose. Colours are clusters of pixels: the official code lays out
-(channels, height, width) as if the channels came last, so that its five "colours" are gray levels
-of three neighbouring pixels. A pixel takes the nearest colour: there, clusters are fitted to the
-painting again, which can give one flat area several colours. And the padding around the coarse
-image stays zero in training, as it is when a painting goes in.
+Three things differ on purpose. Colours are clusters of pixels: the official code reads an array of
+(channels, height, width) as if the channels came last, so that each of its five "colours" is three
+neighbouring levels of one channel. A pixel takes the nearest colour: there, clusters are fitted to
+each image again, which breaks up flat areas of a painting into several colours. And the padding
+around the coarse image stays zero in training, as it is when a painting goes in.
 """
 
 import functools
@@ -133,10 +133,10 @@ def retrain(
 ) -> tuple[FrozenScale, np.ndarray]:
     """Trains the start scale for coarse images of few colours.
 
-    From fresh weights, everything is as in the official code: the networks are drawn anew, though
-    at most scales training itself starts from those of the scale before; and the amplitude of the
-    noise is that of training. Going on, the networks are the trained ones, and the amplitude is
-    taken from the reconstruction in few colours, which is further from the image.
+    From fresh weights, as in the official code, both networks are drawn anew, though at most
+    scales training itself starts from those of the scale before, and the amplitude of the noise is
+    that of training. Going on, they are the trained ones, and the amplitude is taken from the
+    reconstruction in few colours, which is further from the image.
 
     Args:
       plan: the start scale, n, at least 1; its config says for how many iterations.

@@ -1,7 +1,9 @@
 """Whole studies: what they write, how they resume, what they refuse."""
 
+import dataclasses
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -137,6 +139,23 @@ def test_other_settings_are_refused(finished, monkeypatch):
     _, folder = finished
     with pytest.raises(StudyError, match=r"holds another study \(study.epochs 3 there, 4 here\)"):
         tiny_study.run(folder, monkeypatch, epochs=4)
+
+
+def test_a_study_of_an_earlier_version_goes_on(tmp_path):
+    config = types.SimpleNamespace(to_dict=lambda: {"patch_size": 24})
+    plan = types.SimpleNamespace(records=(), config=config, singan=tiny_study.SINGAN)
+    backbone = types.SimpleNamespace(digest="0")
+    study._claim(tmp_path, plan, backbone, None)
+    path = tmp_path / "study.json"
+    content = json.loads(path.read_text())
+    for name in ("config.stretch", "config.pyramid_rule"):
+        del content["decides"][name]
+    path.write_text(json.dumps(content))
+    plan.singan = dataclasses.replace(tiny_study.SINGAN, stretch="42x28")
+    with pytest.raises(StudyError, match="stretch  there, 42x28 here"):
+        study._claim(tmp_path, plan, backbone, None)
+    plan.singan = tiny_study.SINGAN
+    study._claim(tmp_path, plan, backbone, None)
 
 
 def test_a_damaged_prediction_is_named(finished, monkeypatch):

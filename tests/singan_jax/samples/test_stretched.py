@@ -60,9 +60,7 @@ def test_samples_are_shrunk_back_to_the_image(fleet, scale_v, scale_h):
     height, width = int(20 * scale_v), int(21 * scale_h)
     assert drawn.pixels.shape == (3, height, width, 1)
     scales, bucket = fleet.scales(0), fleet.bucket(member)
-    plan = SamplePlan(
-        CONFIG, bucket.pyramid, 1, len(scales), scale_v=scale_v, scale_h=scale_h
-    )
+    plan = SamplePlan(CONFIG, bucket.pyramid, 1, len(scales), scale_v=scale_v, scale_h=scale_h)
     keys = sampling_key(KEY, member)[None]
     wide = sample_all(plan, [scale.frozen for scale in scales], keys, 3)[0, ..., 0]
     assert wide.shape[1:] == (int(16 * scale_v), int(24 * scale_h))

@@ -34,9 +34,7 @@ def steps_above(limit, side, ratio):
         (19, 30, 0, 1),
     ],
 )
-def test_the_scales_of_super_resolution_are_the_official_ones(
-    height, width, skipped, finest_index
-):
+def test_the_scales_of_super_resolution_are_the_official_ones(height, width, skipped, finest_index):
     # Counted by multiplying, to 28 digits: whole steps down to 18 pixels, one more, less those by
     # which the width shrinks to the longest side allowed (more, where that is above the width).
     ratio = decimal.Decimal(4) ** (decimal.Decimal(-1) / 6)

@@ -204,6 +204,7 @@ def _claim(
     old = _decides(path) or stated
     # What a study from before there was a setting did is what the setting's default does.
     defaults = {f"study.{name}": value for name, value in StudyConfig().to_dict().items()}
+    defaults |= {f"config.{name}": value for name, value in singan_jax.Config().to_dict().items()}
     if changes := differences(defaults | old, stated):
         raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
     content = {"decides": stated, "study": plan.config.to_dict()}

@@ -62,7 +62,9 @@ def main() -> None:
     fleet = singan_jax.load_fleet(workdir)
     members = fleet.select(list(files))
     weights = inception.load(pathlib.Path(INCEPTION.value)) if INCEPTION.value else ()
-    images = _training_images(fleet, members)
+    images = image_source.training_images(
+        fleet, members, IMAGES.value, data_dir=DATA_DIR.value, masks=MASKS.value
+    )
     measured = measures.measure_fleet(fleet, images, files, weights)
     about = {
         "samples": str(folder),
@@ -73,22 +75,6 @@ def main() -> None:
     rows = summary.write_summary(pathlib.Path(OUT.value), measured, about)
     print(summary.table(rows))
     print(f"{OUT.value}: measures.csv, measures.json and measures.png")
-
-
-def _training_images(
-    fleet: singan_jax.TrainedFleet, members: list[singan_jax.Member]
-) -> dict[str, singan_jax.Image]:
-    """By member, the exact image that it was trained on."""
-    patterns = IMAGES.value or list(dict.fromkeys(member.source for member in members))
-    source = image_source.Source(patterns, fleet.config, DATA_DIR.value, masks=MASKS.value)
-    known = {image.digest: image for image in source.read()[0]}
-    for member in members:
-        if member.images == 1 and member.digest not in known:
-            raise singan_jax.InputError(
-                f"{member.source}: the image of {member.name!r} is not there, or has changed since "
-                "training; name it by `images`, and its mask by `masks`"
-            )
-    return {m.name: known[m.digest] for m in members if m.digest in known}
 
 
 if __name__ == "__main__":

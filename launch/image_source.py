@@ -1,4 +1,7 @@
-"""Where the images of a fleet come from: files, folders, globs, and queries of a patch dataset."""
+"""Where the images of a fleet come from: files, folders, globs, and queries of a patch dataset.
+
+And, once it is trained, the very images that its members were trained on.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -10,11 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from data_pipeline import query
 from data_pipeline.mammograms import DataError
 from singan_jax.config import Config
-from singan_jax.errors import ImageError
+from singan_jax.errors import ImageError, InputError
 from singan_jax.images import compose
 from singan_jax.images.decode import UnusableError
 from singan_jax.images.find import find_images
 from singan_jax.images.read import Image, check_content, member_name, read_image, read_images
+from singan_jax.samples.trained import TrainedFleet
 from singan_jax.workdir.record import Member
 
 
@@ -117,6 +121,41 @@ class Source:
                 yield compose.together(member_name(name), pattern, images)
             except ImageError as error:
                 errors.append(error)
+
+
+def training_images(
+    fleet: TrainedFleet,
+    members: Sequence[Member],
+    patterns: Sequence[str] | None = None,
+    *,
+    data_dir: str | None = None,
+    masks: str | None = None,
+) -> dict[str, Image]:
+    """By name, the very image that each member was trained on; members of several are left out.
+
+    Args:
+      fleet: theirs.
+      members: for which.
+      patterns: see `Source`; where the images were in training if None.
+      data_dir: see `Source`.
+      masks: see `Source`.
+
+    Raises:
+      InputError: an image is not there, or has changed since training.
+      DataError: a query is wrong, or its dataset is not there.
+    """
+    members = [member for member in members if member.images == 1]
+    patterns = patterns or list(dict.fromkeys(member.source for member in members))
+    source = Source(patterns, fleet.config, data_dir, masks=masks)
+    known = {image.digest: image for image in source.read()[0]}
+    for member in members:
+        if member.digest not in known:
+            its_mask = ", and its mask by `masks`" if member.has_mask else ""
+            raise InputError(
+                f"{member.source}: the image of {member.name!r} is not there, or has changed since "
+                f"training; name it by `images`{its_mask}"
+            )
+    return {member.name: known[member.digest] for member in members}
 
 
 def _queries(patterns: Sequence[str]) -> tuple[list[str], list[str]]:

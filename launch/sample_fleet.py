@@ -7,7 +7,8 @@ r"""Draws new images from the members of a trained fleet.
 
 Writes <out>/<member>/<k>.png, gray or RGB, of 8 or 16 bits, like the member's image, and
 <out>/manifest.jsonl, a line per sample: file, member, index, source (and its patient, where
-known), seed, start scale, output scale. The same seed gives the same samples.
+known), seed, start scale, output scale. The same seed gives the same samples. Where
+images were stretched for training (--config=thesis), samples come back at the image's own size.
 
 How long: about 55 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
 the image is new; from 1 or 2 it is kept and details change; above that, samples resemble the image.

@@ -6,6 +6,7 @@ diagnosis" (2023, arXiv 2405.19754).
 """
 
 import dataclasses
+import re
 from typing import Any
 
 from singan_jax.errors import InputError
@@ -20,6 +21,11 @@ class Config:
       max_size: longer side of the finest scale, pixels; larger images are shrunk to it.
       scale_factor: wanted ratio between neighbouring scales, in (0, 1); the true ratio is fitted
         so that the coarsest scale comes out at `min_size` (see `Pyramid.of`).
+      pyramid_rule: how scales are counted: "training", or "super_resolution" as the official code
+        does there: one fewer as a rule, where a wide image is not shrunk (see `Pyramid.of`).
+      stretch: size, such as 572x380 (width x height, pixels), to which each image is stretched
+        before anything else, as in the thesis; samples come back at the image's own size. Empty:
+        images are taken as they are.
       base_channels: width of the networks at scale 0; it doubles every 4 scales.
       max_channels: limit of that doubling.
       num_layers: 3x3 convolutions in each network.
@@ -50,6 +56,8 @@ class Config:
     min_size: int = 25
     max_size: int = 250
     scale_factor: float = 0.75
+    pyramid_rule: str = "training"
+    stretch: str = ""
     base_channels: int = 32
     max_channels: int = 128
     num_layers: int = 5
@@ -81,10 +89,20 @@ class Config:
         """Zero pixels on each side that the unpadded convolutions of a network consume."""
         return self.num_layers
 
+    @property
+    def stretch_size(self) -> tuple[int, int] | None:
+        """(height, width) of `stretch`; None where images are taken as they are."""
+        if not self.stretch:
+            return None
+        width, height = map(int, self.stretch.split("x"))
+        return height, width
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
 
+
+PYRAMID_RULES = ("training", "super_resolution")
 
 # What may differ from member to member of one fleet.
 HYPERPARAMETERS = ("lr_g", "lr_d", "lambda_gp", "alpha_rec", "noise_amp")
@@ -100,6 +118,8 @@ def validate(config: Config) -> Config:
         "min_size": config.min_size > 2 * config.num_layers,
         "max_size": config.max_size >= config.min_size,
         "scale_factor": 0.0 < config.scale_factor < 1.0,
+        "pyramid_rule": config.pyramid_rule in PYRAMID_RULES,
+        "stretch": re.fullmatch(r"([1-9]\d{0,5}x[1-9]\d{0,5})?", config.stretch) is not None,
         "base_channels": config.base_channels >= 1,
         "max_channels": config.max_channels >= config.base_channels,
         "num_layers": config.num_layers >= 2,
@@ -134,11 +154,15 @@ def singan() -> Config:
 
 
 def thesis() -> Config:
-    """The thesis: 256 px, ratio 0.8; a scale is 200 rounds of 30 iterations with fresh optimisers.
+    """The thesis: 572x380 to 250 px, ratio 0.8, 200 rounds of 30 iterations a scale.
 
-    No round reaches the iteration at which the learning rate would drop, so it never does.
+    Each patch is stretched to 572x380 (width x height) first, so that the finest scale has 250x167
+    pixels, and samples are brought back to the size of the patch. Optimisers start afresh in each
+    round. No round reaches the iteration at which the learning rate would drop, so it never does.
     """
-    return Config(max_size=256, scale_factor=0.8, steps_per_scale=6000, round_steps=30)
+    return Config(
+        max_size=250, scale_factor=0.8, stretch="572x380", steps_per_scale=6000, round_steps=30
+    )
 
 
 def quick() -> Config:
@@ -147,13 +171,20 @@ def quick() -> Config:
 
 
 def super_resolution() -> Config:
-    """For enlarging an image 4 times, in 6 steps, each by 1 over the ratio (SinGAN supplement)."""
-    return Config(min_size=18, scale_factor=4 ** (-1 / 6), alpha_rec=100.0)
+    """For enlarging an image 2, 4 or 8 times, in steps of 1 over the ratio, as the official code.
+
+    The scales are those of its script for super-resolution. Larger images are shrunk to `max_size`
+    first, there as here; raise it to the longer side of the image to enlarge all of it.
+    """
+    # Written as in the official script: another rounding of the last bit gives images of 36, 72
+    # or 144 pixels another number of scales.
+    ratio = 1 / 4 ** (1 / 6)
+    return Config(min_size=18, scale_factor=ratio, pyramid_rule="super_resolution", alpha_rec=100.0)
 
 
 def animation() -> Config:
-    """For animation: as the official defaults, but noise fills the padding too."""
-    return Config(noise_padding=True)
+    """For animation, as the official script: from 20 px on, and noise fills the padding too."""
+    return Config(min_size=20, noise_padding=True)
 
 
 PRESETS = {

@@ -19,7 +19,7 @@ from singan_jax.evaluate.inception import Convolution
 from singan_jax.evaluate.sample_folder import read_samples
 from singan_jax.images.read import Image
 from singan_jax.samples.trained import TrainedFleet
-from singan_jax.scale.pyramid import Pyramid, build_pyramid
+from singan_jax.scale.pyramid import Pyramid, build_pyramid, stretch
 from singan_jax.workdir.record import Member
 
 _PIXELS_PER_CALL = 2**24  # of samples, to bound memory and show progress
@@ -67,7 +67,8 @@ def measure_fleet(
     Args:
       fleet: the fleet that drew the samples.
       images: by member name, as read for training.
-      files: by member name, its samples: 2 or more, of the size and channels of one of its scales.
+      files: by member name, its samples: 2 or more, of the size and channels of one of its scales,
+        or of its image where that was stretched.
       weights: of Inception, for SIFID; without them, only the filter-bank distance is measured.
       quiet: show no progress bar.
 
@@ -116,7 +117,8 @@ def _measure(
     """Measures members of one shape and sample count; programs are compiled for `size` members."""
     plan = fleet.bucket(members[0]).pyramid
     channels = members[0].shape[2] - members[0].has_mask
-    sizes = [(*hw, channels) for hw in plan.sizes]
+    shown = plan.sizes if plan.stretch_size is None else (plan.image_size,)
+    sizes = [(*hw, channels) for hw in shown]
     samples = [read_samples(files[member.name], sizes) for member in members]
     if len({stack.shape for stack in samples}) > 1:
         raise InputError(
@@ -124,7 +126,7 @@ def _measure(
             "measure each folder by itself"
         )
     scale = sizes.index(samples[0].shape[1:])
-    _refuse_small(files[members[0].name][0], plan.sizes[scale], bool(weights))
+    _refuse_small(files[members[0].name][0], shown[scale], bool(weights))
     program = _program(plan, fleet.config.uint8_resize, scale)
     reals = [images[m.name].to_float()[0, ..., :channels] for m in members]
     arrays = (np.stack(reals), np.stack(samples))
@@ -161,8 +163,10 @@ def _refuse_small(path: pathlib.Path, size: tuple[int, int], with_inception: boo
 @functools.cache
 def _program(plan: Pyramid, uint8: bool, scale: int) -> Any:
     def of_member(image: jax.Array, samples: jax.Array, weights: tuple[Convolution, ...]) -> Any:
-        real = (build_pyramid(image[None], plan, uint8=uint8)[scale][0] + 1) / 2
-        return measure_member(real, samples, weights)
+        scales = build_pyramid(image[None], plan, uint8=uint8)
+        if plan.stretch_size is not None:  # back at its own size, as its samples are
+            scales = (stretch(scales[-1], plan.image_size, antialias=True),)
+        return measure_member((scales[scale][0] + 1) / 2, samples, weights)
 
     return sharding.over_members(of_member, shared=1)
 

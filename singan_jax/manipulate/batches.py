@@ -1,5 +1,6 @@
 """Members of a fleet in batches of one shape, with what a manipulation needs of them."""
 
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from singan_jax.manipulate import input_images
 from singan_jax.samples.sample import SamplePlan
 from singan_jax.samples.trained import TrainedFleet, sampling_key
 from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.pyramid import stretch
 from singan_jax.workdir.finished import FinishedScale
 from singan_jax.workdir.record import Member, WorkdirError
 
@@ -28,12 +30,14 @@ class Batch(NamedTuple):
       bucket: their pyramid and config.
       finished: all their scales, stacked in the order of `members`.
       keys: their random keys.
+      originals: training images by member; read from where they were in training if not in it.
     """
 
     members: Sequence[Member]
     bucket: Bucket
     finished: Sequence[FinishedScale[np.ndarray]]
     keys: jax.Array
+    originals: Mapping[str, Image] = types.MappingProxyType({})
 
     @property
     def scales(self) -> tuple[FrozenScale, ...]:
@@ -67,7 +71,8 @@ class Batch(NamedTuple):
                     f"{member.source}: {member.name!r} was trained on {member.images} images "
                     "together, and this manipulation needs one; leave it out of `members`"
                 )
-            image = read_image(member.source, self.bucket.config)
+            given = self.originals.get(member.name)
+            image = given or read_image(member.source, self.bucket.config)
             if image.digest != member.digest:
                 raise WorkdirError(
                     f"{member.source}: differs from the image that {member.name!r} was trained "
@@ -78,6 +83,14 @@ class Batch(NamedTuple):
         stacked = sharding.to_devices(sharding.padded(np.stack(pixels), members))
         return np.asarray(sharding.to_host(self.bucket.build_pyramid(stacked)[scale], members))
 
+    def unstretched(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Images (members, count, h, w, C) of stretched members at `size`; of others as is."""
+        if self.bucket.pyramid.stretch_size is None:
+            return images
+        flat = images.reshape(-1, *images.shape[2:])
+        back = np.asarray(stretch(jnp.asarray(flat), size, antialias=True))
+        return back.reshape(*images.shape[:2], *back.shape[1:])
+
     def fitted(self, inputs: Mapping[str, Image]) -> np.ndarray:
         """Each member's input at the size of the finest scale: (members, H, W, C)."""
         return np.stack(
@@ -85,7 +98,12 @@ class Batch(NamedTuple):
         )
 
 
-def batches(fleet: TrainedFleet, members: Sequence[Member], key: jax.Array) -> Iterator[Batch]:
+def batches(
+    fleet: TrainedFleet,
+    members: Sequence[Member],
+    key: jax.Array,
+    originals: Mapping[str, Image] = types.MappingProxyType({}),
+) -> Iterator[Batch]:
     """Members in batches of at most `_TOGETHER`."""
     for group in dict.fromkeys(member.group for member in members):
         own = [member for member in members if member.group == group]
@@ -95,7 +113,7 @@ def batches(fleet: TrainedFleet, members: Sequence[Member], key: jax.Array) -> I
             index = np.array([member.index for member in part])
             finished = jax.tree.map(lambda x, index=index: x[index], scales)
             keys = jnp.stack([sampling_key(key, member) for member in part])
-            yield Batch(part, fleet.bucket(part[0]), finished, keys)
+            yield Batch(part, fleet.bucket(part[0]), finished, keys, originals)
 
 
 def require_finished(fleet: TrainedFleet, members: Sequence[Member]) -> None:

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,13 @@ from singan_jax.samples import sample
 
 HARMONIZE_RADIUS = 7  # of the disks by which masks grow, as in the official code
 EDIT_RADIUS = 20
+BLENDS = ("training", "input")
+RETRAINS = ("fresh", "continue")
+
+
+def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"`{name}`={value}: choose one of {', '.join(choices)}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,20 +47,32 @@ class Manipulation(abc.ABC):
     def run(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
         """Makes (members, count, H, W, C) images in about [-1, 1]."""
 
-    def save(self, path: pathlib.Path, images: np.ndarray, bit_depth: int) -> list[pathlib.Path]:
+    def versions(self, batch: Batch, start_scale: int, count: int) -> dict[str, np.ndarray]:
+        """What is written: the images of `run` as "", and further versions of them by name."""
+        return {"": self.run(batch, start_scale, count)}
+
+    def shown_size(self, batch: Batch, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which images of `size` are written, if members were stretched."""
+        return batch.bucket.pyramid.own_size(size)
+
+    def save(
+        self, path: pathlib.Path, images: np.ndarray, bit_depth: int, version: str = ""
+    ) -> list[pathlib.Path]:
         """Writes the images made of one member.
 
         Args:
-          path: of the files, without index and suffix.
+          path: of the files, without index, version and suffix.
           images: (count, H, W, C) in about [-1, 1].
           bit_depth: 8 or 16.
+          version: of the images; see `versions`.
 
         Returns:
           The files written.
         """
         files = []
         for n, image in enumerate(images):
-            files.append(path.with_name(f"{path.name}_{n}.png"))
+            name = f"{path.name}_{n}_{version}.png" if version else f"{path.name}_{n}.png"
+            files.append(path.with_name(name))
             write_png(files[-1], from_float(image, bit_depth))
         return files
 
@@ -63,12 +82,21 @@ class Injection(Manipulation):
     """Harmonisation, editing, paint-to-image: an image goes into the start scale.
 
     Attributes:
-      masks: (H, W) bool by member; what lies outside stays as in the input; None: nothing does.
+      masks: (H, W) bool by member; what lies outside is blended in. None: nothing is.
       radius: of the disk by which masks grow, in pixels.
+      blend: what lies outside the masks: "training" for the image that the member was trained on,
+        as in the official code, or "input" for the input, which may be another.
+      keep_unblended: write the images before they are blended too, as the official code does in
+        editing.
     """
 
     masks: Mapping[str, np.ndarray] | None = None
     radius: int = HARMONIZE_RADIUS
+    blend: str = "training"
+    keep_unblended: bool = False
+
+    def __post_init__(self) -> None:
+        _require_choice("blend", self.blend, BLENDS)
 
     def start_scales(self, num_scales: int) -> range:
         """All but the coarsest."""
@@ -76,30 +104,69 @@ class Injection(Manipulation):
 
     def run(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
         """See `Manipulation`."""
-        plan, images = batch.plan(start_scale), batch.fitted(self.inputs)
-        coarse = operations.coarse_inputs(plan, images)
-        made = operations.inject(plan, batch.scales, coarse, batch.keys, count)
+        return self.versions(batch, start_scale, count)[""]
+
+    def versions(self, batch: Batch, start_scale: int, count: int) -> dict[str, np.ndarray]:
+        """See `Manipulation`: with masks, also "unblended"."""
         if self.masks is None:
-            return made
+            return {"": self._inject(batch, start_scale, count)}
+        outside = self._outside(batch)[:, None]
+        made = self._inject(batch, start_scale, count)
         soft = [
             input_images.soft_mask(self.masks[member.name], batch.size, self.radius)
             for member in batch.members
         ]
         masks = np.stack(soft)[:, None, ..., None]  # (members, 1, H, W, 1)
-        return masks * made + (1 - masks) * images[:, None]
+        blended = masks * made + (1 - masks) * outside
+        return {"": blended, **({"unblended": made} if self.keep_unblended else {})}
+
+    def _inject(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
+        """(members, count, H, W, C) before blending."""
+        plan = batch.plan(start_scale)
+        coarse = operations.coarse_inputs(plan, batch.fitted(self.inputs))
+        return operations.inject(plan, batch.scales, coarse, batch.keys, count)
+
+    def _outside(self, batch: Batch) -> np.ndarray:
+        """What lies outside the masks, (members, H, W, C)."""
+        if self.blend == "input":
+            return batch.fitted(self.inputs)
+        for member in batch.members:
+            if member.images > 1:
+                raise InputError(
+                    f"{member.source}: {member.name!r} was trained on {member.images} images, so "
+                    "that there is no single one to blend with; choose `blend`=input"
+                )
+        return batch.reals(len(batch.finished) - 1)[:, 0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FewColours(Injection):
-    """Paint-to-image in few colours; the start scale is retrained for them."""
+    """Paint-to-image in few colours; the start scale is retrained for them.
 
-    def run(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
-        """See `Manipulation`."""
+    Attributes:
+      retrain: from where: "fresh" for new weights, as in the official code, or "continue" for the
+        trained ones; see `painting.retrain`.
+    """
+
+    retrain: str = "fresh"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_choice("retrain", self.retrain, RETRAINS)
+
+    def _inject(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
+        """See `Injection`."""
         plan, reals = batch.plan(start_scale), batch.reals(start_scale)
         colours = np.stack([painting.palette(real) for (real,) in reals])
         keys = member_keys(plan.config.seed, batch.members)
         retrained, healthy = painting.retrain(
-            plan, keys, hypers(plan.config, batch.members), reals, batch.finished, colours
+            plan,
+            keys,
+            hypers(plan.config, batch.members),
+            reals,
+            batch.finished,
+            colours,
+            fresh=self.retrain == "fresh",
         )
         for member, well in zip(batch.members, healthy, strict=True):
             if not well:
@@ -148,12 +215,18 @@ class Retargeting(Manipulation):
     height: int | None = None
     width: int | None = None
 
+    def shown_size(self, batch: Batch, size: tuple[int, int]) -> tuple[int, int]:
+        """The size asked for."""
+        height, width = batch.bucket.pyramid.own_size(batch.size)
+        return self.height or height, self.width or width
+
     def run(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
         """See `Manipulation`."""
         # A little more than the pixels wanted, as the product with the factor is rounded down.
+        own_size = batch.bucket.pyramid.own_size(batch.size)
         scale_v, scale_h = (
             ((wanted or trained) + 1e-6) / trained
-            for wanted, trained in zip((self.height, self.width), batch.size, strict=True)
+            for wanted, trained in zip((self.height, self.width), own_size, strict=True)
         )
         plan = batch.plan(start_scale, scale_v=scale_v, scale_h=scale_h)
         if start_scale == 0:
@@ -188,7 +261,9 @@ class Animation(Manipulation):
             bucket.config, bucket.pyramid, batch.scales, batch.keys, walk, count
         )
 
-    def save(self, path: pathlib.Path, images: np.ndarray, bit_depth: int) -> list[pathlib.Path]:
+    def save(
+        self, path: pathlib.Path, images: np.ndarray, bit_depth: int, version: str = ""
+    ) -> list[pathlib.Path]:
         """One file, of 8 bits."""
         levels = from_float(images, 8)
         levels = levels[..., 0] if levels.shape[-1] == 1 else levels

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax.config import Config
+from singan_jax.config import Config, preset
 from singan_jax.devices import sharding
 from singan_jax.errors import InputError
 from singan_jax.samples import sample
@@ -24,8 +24,6 @@ from singan_jax.samples.sample import SamplePlan
 from singan_jax.scale import generate
 from singan_jax.scale.generate import FrozenScale
 from singan_jax.scale.pyramid import Pyramid, resize, scaled_size
-
-SUPER_RESOLUTION_MIN_SIZE = 18  # coarsest scale, as in the official code
 
 # --- injection --------------------------------------------------------------------------------
 
@@ -144,21 +142,22 @@ def _steps(factor: float) -> tuple[int, float]:
     return count, factor ** (1 / count)
 
 
-def super_resolution_settings(factor: float, max_size: int) -> dict[str, float]:
+def super_resolution_settings(factor: float, max_size: int) -> dict[str, Any]:
     """Settings with which to train a member for super-resolution, as the official code does.
 
     Args:
       factor: of the enlargement.
-      max_size: longer side of the image, pixels.
+      max_size: longer side of the image, pixels, so that nothing is shrunk first.
 
     Raises:
       InputError: the factor is not above 1.
     """
-    ratio = round(1 / _steps(factor)[1], 6)
+    config = preset("super_resolution")
     return {
-        "scale_factor": ratio,
-        "alpha_rec": 100.0,
-        "min_size": SUPER_RESOLUTION_MIN_SIZE,
+        "scale_factor": 1 / _steps(factor)[1],
+        "pyramid_rule": config.pyramid_rule,
+        "alpha_rec": config.alpha_rec,
+        "min_size": config.min_size,
         "max_size": max_size,
     }
 

@@ -1,11 +1,14 @@
 """Manipulations as files, and contact sheets of all start scales.
 
-Writes `<out>/<member>/scale<start scale>_<k>.png` (or one animation per start scale), sheet.png
-where there are several start scales, manifest.jsonl and run.json.
+Writes `<out>/<member>/scale<start scale>_<k>.png` (or one animation per start scale), beside it
+`scale<start scale>_<k>_<version>.png` where a manipulation keeps another version of an image,
+sheet.png where there are several start scales, manifest.jsonl and run.json. Images of members that
+were stretched for training (`config.stretch`) are written in their own proportions.
 """
 
 import pathlib
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +17,7 @@ import tqdm
 
 from singan_jax.errors import InputError
 from singan_jax.images import pictures
+from singan_jax.images.read import Image
 from singan_jax.manipulate import batches
 from singan_jax.manipulate.batches import Batch
 from singan_jax.manipulate.manipulations import Manipulation
@@ -32,6 +36,7 @@ def write_manipulations(
     settings: dict[str, Any],
     names: Sequence[str] | None = None,
     start_scale: int | None = None,
+    originals: Mapping[str, Image] = types.MappingProxyType({}),
     seed: int = 0,
     quiet: bool = False,
 ) -> int:
@@ -45,6 +50,8 @@ def write_manipulations(
       settings: of the manipulation, for run.json and the manifest.
       names: members to use; all that did not go wrong where None.
       start_scale: the scale to start from; each possible one where None.
+      originals: training images by member, for manipulations that need them; those that are not in
+        it are read from where they were in training.
       seed: of everything random.
       quiet: show no progress bar.
 
@@ -67,10 +74,10 @@ def write_manipulations(
             )
     lines: list[dict[str, Any]] = []
     with tqdm.tqdm(total=len(members), unit=" members", disable=quiet) as bar:
-        for batch in batches.batches(fleet, members, jax.random.key(seed)):
+        for batch in batches.batches(fleet, members, jax.random.key(seed), originals):
             scales = task.start_scales(len(batch.finished))
             chosen = scales if start_scale is None else [start_scale]
-            made = {scale: task.run(batch, scale, count) for scale in chosen}
+            made = {scale: _shown(task, batch, scale, count) for scale in chosen}
             if not lines:
                 claim(out, {"workdir": str(fleet.folder), "seed": seed, **settings})
             lines += _write(out, task, batch, made, {"seed": seed, **settings})
@@ -81,26 +88,41 @@ def write_manipulations(
     return len(lines)
 
 
+def _shown(task: Manipulation, batch: Batch, start_scale: int, count: int) -> dict[str, np.ndarray]:
+    """The versions of a manipulation as they are written, (members, count, H, W, C) each."""
+    made = task.versions(batch, start_scale, count)
+    size = task.shown_size(batch, (made[""].shape[2], made[""].shape[3]))
+    return {version: batch.unstretched(images, size) for version, images in made.items()}
+
+
 def _write(
     out: pathlib.Path,
     task: Manipulation,
     batch: Batch,
-    made: dict[int, np.ndarray],
+    made: dict[int, dict[str, np.ndarray]],
     settings: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Writes (members, count, H, W, C) images of each start scale; returns their manifest lines."""
+    """Writes the versions of the images of each start scale; returns their manifest lines."""
     lines = []
-    inputs: Sequence[np.ndarray] = list(batch.fitted(task.inputs)) if task.inputs else []
+    inputs: Sequence[np.ndarray] = []
+    if task.inputs:
+        size = batch.bucket.pyramid.own_size(batch.size)
+        inputs = list(batch.unstretched(batch.fitted(task.inputs)[:, None], size)[:, 0])
     for n, member in enumerate(batch.members):
         folder = out / member.name
         folder.mkdir(exist_ok=True)
-        for scale, images in made.items():
-            files = task.save(folder / f"scale{scale}", images[n], member.bit_depth)
-            for index, file in enumerate(files):
+        for scale, versions in made.items():
+            files = {
+                version: task.save(folder / f"scale{scale}", images[n], member.bit_depth, version)
+                for version, images in versions.items()
+            }
+            for index, (file, *others) in enumerate(zip(*files.values(), strict=True)):
                 own = {**settings, "start_scale": scale}
-                lines.append(manifest_line(member, f"{member.name}/{file.name}", index, own))
+                line = manifest_line(member, f"{member.name}/{file.name}", index, own)
+                further = zip(list(files)[1:], others, strict=True)
+                lines.append(line | {name: f"{member.name}/{path.name}" for name, path in further})
         if len(made) > 1:
-            rows = {f"from scale {scale}": images[n] for scale, images in made.items()}
+            rows = {f"from scale {scale}": versions[""][n] for scale, versions in made.items()}
             _write_sheet(folder / "sheet.png", inputs[n : n + 1], rows)
     return lines
 

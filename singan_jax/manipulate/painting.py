@@ -1,8 +1,14 @@
 """Paint-to-image with few colours: the scale that takes the painting is retrained for them.
 
 A painting has flat colours that no image of the coarser scales has. So the official code finds
-the main colours of the training image by k-means, and trains the start scale anew on coarse images
-reduced to them. Here training of that scale continues from where it ended.
+the main colours of the training image by k-means, and trains the start scale anew, from fresh
+weights, on coarse images reduced to them. So does this, or it goes on from the trained weights.
+
+Three things differ on purpose. Colours are clusters of pixels: the official code reads an array of
+(channels, height, width) as if the channels came last, so that each of its five "colours" is three
+neighbouring levels of one channel. A pixel takes the nearest colour: there, clusters are fitted to
+each image again, which breaks up flat areas of a painting into several colours. And the padding
+around the coarse image stays zero in training, as it is when a painting goes in.
 """
 
 import functools
@@ -20,6 +26,7 @@ from singan_jax.devices import sharding
 from singan_jax.samples.sample import SamplePlan
 from singan_jax.scale import train_scale
 from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.networks import Variables
 from singan_jax.scale.pyramid import Pyramid, resize
 from singan_jax.scale.train_scale import Start
 from singan_jax.scale.train_step import Hyper, ScaleState, Task, iterate
@@ -98,9 +105,17 @@ def _chunk(
     return jax.lax.fori_loop(first, stop, body, state)
 
 
+def _begin(
+    config: Config, scale: int, start: Start[jax.Array], colours: jax.Array
+) -> tuple[Task, ScaleState]:
+    """Begins the scale; its reconstruction starts from few colours, as its random images do."""
+    task, state = train_scale.begin(config, scale, start)
+    return task._replace(rec_prev=quantise(task.rec_prev, colours)), state
+
+
 @functools.cache
 def _programs(plan: SamplePlan) -> tuple[Any, Any]:
-    begin = functools.partial(train_scale.begin, plan.config, plan.start_scale)
+    begin = functools.partial(_begin, plan.config, plan.start_scale)
     chunk = functools.partial(_chunk, plan.config, plan.pyramid, plan.start_scale)
     return sharding.over_members(begin), sharding.over_members(chunk, shared=2, donate=(2,))
 
@@ -113,9 +128,15 @@ def retrain(
     scales: Sequence[FinishedScale[np.ndarray]],
     colours: np.ndarray,
     *,
+    fresh: bool = True,
     quiet: bool = False,
 ) -> tuple[FrozenScale, np.ndarray]:
-    """Continues training of the start scale, on coarse images of few colours.
+    """Trains the start scale for coarse images of few colours.
+
+    From fresh weights, as in the official code, both networks are drawn anew, though at most
+    scales training itself starts from those of the scale before, and the amplitude of the noise is
+    that of training. Going on, they are the trained ones, and the amplitude is taken from the
+    reconstruction in few colours, which is further from the image.
 
     Args:
       plan: the start scale, n, at least 1; its config says for how many iterations.
@@ -124,15 +145,18 @@ def retrain(
       reals: (members, 1, h, w, C) the training images at scale n.
       scales: the finished scales with a leading members axis.
       colours: (members, colours, C).
+      fresh: from fresh weights; else on from the trained ones.
       quiet: without a progress bar.
 
     Returns:
       The scale to put in place of the n-th; and (members,) whether training went well.
     """
     members, scale = len(keys), plan.start_scale
-    networks = (scales[scale].frozen.generator, scales[scale].discriminator)
-    coarse = jnp.asarray(scales[scale - 1].rec_next), jnp.asarray(colours)
-    rec_prev = np.asarray(jax.vmap(quantise)(*coarse))
+    rec_prev = np.asarray(scales[scale - 1].rec_next)
+    networks: tuple[Variables, ...] = ()
+    if not fresh:
+        rec_prev = np.asarray(jax.vmap(quantise)(jnp.asarray(rec_prev), jnp.asarray(colours)))
+        networks = (scales[scale].frozen.generator, scales[scale].discriminator)
     start: Start[np.ndarray] = Start(
         keys, hypers, reals, rec_prev, np.ones(members, bool), networks
     )
@@ -140,7 +164,7 @@ def retrain(
     coarser = tuple(finished.frozen for finished in scales[:scale])
     coarser = sharding.to_devices(sharding.padded(coarser, members))
     begin, chunk = _programs(plan)
-    task, state = begin(start)
+    task, state = begin(start, colours)
     steps = plan.config.steps_per_scale
     with tqdm.tqdm(total=steps, desc="retraining", unit=" steps", disable=quiet) as bar:
         for first in range(0, steps, _CHUNK):

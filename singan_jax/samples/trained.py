@@ -14,6 +14,7 @@ from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
 from singan_jax.images.read import from_float
 from singan_jax.samples import sample
+from singan_jax.scale.pyramid import stretch
 from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.finished import FinishedScale
@@ -26,7 +27,8 @@ class Samples(NamedTuple):
     Attributes:
       member: the member they are of.
       first: index of the first.
-      pixels: (count, H, W, C) uint8 or uint16, as the member's image; C is 1 or 3.
+      pixels: (count, H, W, C) uint8 or uint16, as the member's image; C is 1 or 3. Of a member
+        whose image was stretched (`config.stretch`), they are back at the image's own size.
       masks: (count, H, W, 1) uint8, 0 or 255, where the member was trained with a mask.
     """
 
@@ -164,9 +166,24 @@ def _draw_group(
         keys = jnp.stack([sampling_key(key, member) for member in batch])
         first = 0
         for images in sample.sample_blocks(plan, frozen, keys, count):
+            if plan.config.stretch:
+                images = _unstretched(plan, images)
             for n, member in enumerate(batch):
                 yield _samples(member, first, images[n])
             first += images.shape[1]
+
+
+def _unstretched(plan: sample.SamplePlan, images: np.ndarray) -> np.ndarray:
+    """Samples (members, n, H, W, C) at their image's own size, times `scale_v` and `scale_h`.
+
+    So are those of a fleet that has not all its scales yet. Bilinear, with antialiasing where they
+    shrink, as the thesis' classifier takes them in (torchvision's `Resize`).
+    """
+    height, width = plan.pyramid.image_size
+    size = int(height * plan.scale_v), int(width * plan.scale_h)
+    flat = images.reshape(-1, *images.shape[2:])
+    back = np.asarray(stretch(jnp.asarray(flat), size, antialias=True))
+    return back.reshape(*images.shape[:2], *back.shape[1:])
 
 
 def _samples(member: Member, first: int, images: np.ndarray) -> Samples:

@@ -22,54 +22,80 @@ class Pyramid:
 
     Attributes:
       image_size: (height, width) of the input image.
-      scale1: factor by which the input is shrunk to reach the finest scale.
+      scale1: factor by which the input, stretched, is shrunk to reach the finest scale.
       ratio: fitted ratio between neighbouring scales, in (0, 1).
       sizes: (height, width) of each scale.
+      stretch_size: (height, width) to which the input is stretched first; None where it is not.
     """
 
     image_size: tuple[int, int]
     scale1: float
     ratio: float
     sizes: tuple[tuple[int, int], ...]
+    stretch_size: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, image_size: tuple[int, int], config: Config) -> "Pyramid":
         """The pyramid of an image (official `adjust_scales2image`).
 
         Args:
-          image_size: (height, width), shorter side at least `config.min_size`.
-          config: `min_size`, `max_size`, `scale_factor` are used.
+          image_size: (height, width); stretched, its shorter side is at least `config.min_size`.
+          config: `min_size`, `max_size`, `scale_factor`, `pyramid_rule`, `stretch` are used.
 
         Raises:
           ValueError: the image is smaller than `min_size`, or so elongated that shrinking its
             longer side to `max_size` takes its shorter side below `min_size`.
         """
-        short, long = min(image_size), max(image_size)
+        size = config.stretch_size or (image_size[0], image_size[1])
+        short, long = min(size), max(size)
+        shown = f"is {size[1]}x{size[0]} pixels{', stretched' if config.stretch else ''}"
         if short < config.min_size:
-            raise ValueError(
-                f"is {image_size[1]}x{image_size[0]} pixels, but SinGAN's coarsest scale needs "
-                f"{config.min_size}"
-            )
-        log_factor = math.log(config.scale_factor)
-        num_scales = math.ceil(math.log(config.min_size / short) / log_factor) + 1
-        scale2stop = math.ceil(math.log(min(config.max_size, long) / long) / log_factor)
-        stop_scale = num_scales - scale2stop
+            raise ValueError(f"{shown}, but SinGAN's coarsest scale needs {config.min_size}")
+        stop_scale = _stop_scale(size, config)
         scale1 = min(config.max_size / long, 1.0)
-        finest = scaled_size(image_size, scale1)
+        finest = scaled_size(size, scale1)
         if min(finest) < config.min_size or stop_scale < 1:
             raise ValueError(
-                f"is {image_size[1]}x{image_size[0]} pixels, which shrinks to "
-                f"{finest[1]}x{finest[0]} at max_size {config.max_size}, narrower than min_size "
-                f"{config.min_size}"
+                f"{shown}, which shrinks to {finest[1]}x{finest[0]} at max_size "
+                f"{config.max_size}, narrower than min_size {config.min_size}"
             )
         ratio = (config.min_size / min(finest)) ** (1 / stop_scale)
         sizes = tuple(scaled_size(finest, ratio ** (stop_scale - n)) for n in range(stop_scale + 1))
-        return cls((image_size[0], image_size[1]), scale1, ratio, sizes)
+        return cls((image_size[0], image_size[1]), scale1, ratio, sizes, config.stretch_size)
 
     @property
     def num_scales(self) -> int:
         """Number of scales, `stop_scale + 1`."""
         return len(self.sizes)
+
+    def own_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which an image made at the finest scale is shown.
+
+        That is `size`, unless images are stretched: then it is what the image's own size is to
+        the finest scale's.
+        """
+        if self.stretch_size is None:
+            return size
+        height, width = (
+            round(side * own / finest)
+            for side, own, finest in zip(size, self.image_size, self.sizes[-1], strict=True)
+        )
+        return height, width
+
+
+def _stop_scale(size: tuple[int, int], config: Config) -> int:
+    """Index of the finest scale of an image of (height, width) by `config.pyramid_rule`.
+
+    For super-resolution the official code (`adjust_scales2image_SR`) truncates where it rounds up
+    in training, and measures how far the image shrinks by its width, not by its longer side.
+    """
+    short, long = min(size), max(size)
+    log_factor = math.log(config.scale_factor)
+    steps = math.log(config.min_size / short) / log_factor
+    limit = min(config.max_size, long)
+    if config.pyramid_rule == "super_resolution":
+        return int(steps) + 1 - int(math.log(limit / size[1]) / log_factor)
+    return math.ceil(steps) + 1 - math.ceil(math.log(limit / long) / log_factor)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -151,10 +177,39 @@ def resize(
     return jnp.clip(images, -1.0, 1.0)
 
 
+@functools.lru_cache(maxsize=4096)
+def linear_matrix(in_size: int, out_size: int, antialias: bool) -> np.ndarray:
+    """Linear interpolation along one axis, (out_size, in_size) float64; rows sum to 1.
+
+    Output pixel i is centred at input position (i + 1/2) in_size / out_size - 1/2; beyond the
+    outermost pixels the image goes on as it ends. That is OpenCV's default; `antialias` widens the
+    kernel where the image shrinks, as pillow and torchvision do.
+    """
+    shrink = max(in_size / out_size, 1.0) if antialias else 1.0
+    centre = (np.arange(out_size) + 0.5) * in_size / out_size - 0.5
+    distance = np.abs(centre[:, None] - np.arange(in_size))  # (out, in)
+    weights = np.maximum(0.0, 1.0 - distance / shrink)
+    matrix = weights / weights.sum(axis=1, keepdims=True)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def stretch(images: jax.Array, size: tuple[int, int], *, antialias: bool) -> jax.Array:
+    """Stretches (N, H, W, C) images to (N, *size, C), bilinear; see `linear_matrix`."""
+    rows = jnp.asarray(linear_matrix(images.shape[1], size[0], antialias), images.dtype)
+    cols = jnp.asarray(linear_matrix(images.shape[2], size[1], antialias), images.dtype)
+    highest = jax.lax.Precision.HIGHEST
+    images = jnp.einsum("oh,nhwc->nowc", rows, images, precision=highest)
+    return jnp.einsum("pw,nowc->nopc", cols, images, precision=highest)
+
+
 def build_pyramid(
     images: jax.Array, pyramid: Pyramid, *, uint8: bool = False
 ) -> tuple[jax.Array, ...]:
     """The scales of images of one size, coarsest first.
+
+    This is where images come in, and so where they are stretched if they are to be: bilinear
+    without antialiasing, as the thesis does by OpenCV.
 
     Args:
       images: (N, H, W, C) in [-1, 1], of `pyramid.image_size`.
@@ -164,7 +219,11 @@ def build_pyramid(
     Returns:
       One (N, h, w, C) array per scale.
     """
-    finest_size = scaled_size(pyramid.image_size, pyramid.scale1)
+    if pyramid.stretch_size is not None:
+        images = stretch(images, pyramid.stretch_size, antialias=False)
+        if uint8:  # to the nearest level, as a file holds it
+            images = _from_levels(jnp.rint(255.0 * jnp.clip((images + 1) / 2, 0.0, 1.0)))
+    finest_size = pyramid.sizes[-1]
     finest = resize(images, pyramid.scale1, finest_size, uint8=uint8)
     stop = pyramid.num_scales - 1
     return tuple(

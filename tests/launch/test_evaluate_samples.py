@@ -253,5 +253,5 @@ def test_the_command_refuses_other_images(folder, tmp_path):
         f"--samples={folder / 'samples'}", f"--out={tmp_path / 'out'}", f"--images={tmp_path}"
     )
     assert status == 2
-    assert line.endswith("name it by --images, and its mask by --masks")
+    assert line.endswith("has changed since training; name it by --images")
     assert not (tmp_path / "out").exists()

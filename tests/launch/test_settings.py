@@ -39,6 +39,14 @@ singan: {preset: quick, lr_g: 0.001}
     }
 
 
+def test_a_stretch_is_read_as_it_is_written(tmp_path):
+    path = write(tmp_path, "singan: {preset: quick, stretch: 572x380, pyramid_rule: training}")
+    found = settings.read_yaml(path, SECTIONS)["singan"]
+    assert found == {"preset": "quick", "stretch": "572x380", "pyramid_rule": "training"}
+    config = singan_jax.Config(stretch=found["stretch"])
+    assert config.stretch_size == (380, 572)
+
+
 def test_a_section_may_be_left_out(tmp_path):
     path = write(tmp_path, "study: {seeds: 1}")
     assert settings.read_yaml(path, SECTIONS)["singan"] == {}

@@ -164,19 +164,71 @@ def test_a_mask_that_grows_over_everything_leaves_nothing_of_the_input():
     assert (input_images.soft_mask(np.ones((9, 9), bool), (9, 9), 7) == 1).all()
 
 
-def test_outside_the_mask_the_input_stays(fleet):
-    batch = batch_of(fleet, "rgb1")
-    image = tiny.image(5)
-    mask = np.zeros(image.shape[:2], bool)
+def published_mask(mask, size, radius):
+    """The official mask of a (H, W) bool one, in float64: grown by a disk, blurred, 0 to 1."""
+    rows, columns = (matrix(old, new, new / old) for old, new in zip(mask.shape, size, strict=True))
+    inside = rows @ mask.astype(np.float64) @ columns.T > 0.5
+    reach = np.arange(-radius, radius + 1)
+    disk = reach[:, None] ** 2 + reach**2 <= radius**2
+    grown = scipy.ndimage.binary_dilation(inside, disk).astype(np.float64)
+    tail = np.exp(-(np.arange(-20, 21) ** 2) / (2 * 5.0**2))
+    for axis in (0, 1):
+        grown = scipy.ndimage.convolve1d(grown, tail / tail.sum(), axis, mode="nearest")
+    return (grown - grown.min()) / np.ptp(grown)
+
+
+@pytest.mark.parametrize("radius", [7, 20])
+@pytest.mark.parametrize("size", [(90, 120), (60, 100)])
+def test_masks_are_the_published_ones(size, radius):
+    mask = np.zeros((90, 120), bool)
+    mask[40:47, 50:62] = True
+    actual = input_images.soft_mask(mask, size, radius)
+    np.testing.assert_allclose(actual, published_mask(mask, size, radius), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("blend", ["training", "input"])
+def test_outside_the_mask_lies_the_training_image_or_the_input(fleet, blend):
+    batch = batch_of(fleet, "rgb1", "rgb2")
+    images = {"rgb1": tiny.image(5), "rgb2": tiny.image(6)}
+    mask = np.zeros((17, 19), bool)
     mask[:, 0] = True
-    task = manipulations.Injection({"rgb1": image}, masks={"rgb1": mask}, radius=1)
-    shown = batch.fitted(task.inputs)[0]
-    weight = input_images.soft_mask(mask, batch.size, 1)[..., None]
-    free = manipulations.Injection({"rgb1": image}).run(batch, 1, 1)[0, 0]
-    made = task.run(batch, 1, 1)[0, 0]
-    np.testing.assert_allclose(made, weight * free + (1 - weight) * shown, rtol=0, atol=1e-6)
-    assert weight[0, -1] < 0.01
-    assert np.abs(made - shown)[:, :2].max() > 10 * np.abs(made - shown)[:, -1].max()
+    masks = {"rgb1": mask, "rgb2": mask[:, ::-1]}
+    task = manipulations.Injection(images, masks, radius=1, blend=blend, keep_unblended=True)
+    found = task.versions(batch, 1, 2)
+    free = manipulations.Injection(images).run(batch, 1, 2)
+    np.testing.assert_array_equal(found["unblended"], free)
+    np.testing.assert_array_equal(task.run(batch, 1, 2), found[""])
+    for n, seed in enumerate((1, 2)):
+        # The training image at the finest scale, by matrices of its own resize.
+        real = tiny.image(seed).to_float()[0].astype(np.float64)
+        rows, columns = (matrix(old, new, 18 / 19) for old, new in ((17, 17), (19, 18)))
+        real = np.clip(np.einsum("oh,pw,hwc->opc", rows, columns, real), -1, 1)
+        around = real if blend == "training" else batch.fitted(images)[n]
+        weight = published_mask(masks[f"rgb{seed}"], batch.size, 1)[..., None]
+        expected = (1 - weight) * around + weight * free[n]
+        np.testing.assert_allclose(found[""][n], expected, rtol=0, atol=2e-6)
+
+
+def test_the_training_image_may_be_given_or_lie_where_it_was(fleet):
+    inputs, mask = {"rgb1": tiny.image(5)}, np.zeros((17, 19), bool)
+    mask[3:6, 3:6] = True
+    task = manipulations.Injection(inputs, {"rgb1": mask})
+    moved = dataclasses.replace(fleet.select(["rgb1"])[0], source="nowhere.png")
+    elsewhere = batch_of(fleet, "rgb1")._replace(members=[moved])
+    with pytest.raises(singan_jax.ImageError, match=r"nowhere\.png: cannot be read"):
+        task.run(elsewhere, 1, 1)
+    given = elsewhere._replace(originals={"rgb1": tiny.image(1)})
+    np.testing.assert_array_equal(task.run(given, 1, 1), task.run(batch_of(fleet, "rgb1"), 1, 1))
+    several = elsewhere._replace(members=[dataclasses.replace(moved, images=2)])
+    with pytest.raises(singan_jax.InputError, match=r"trained on 2 images, so that .* `blend`=in"):
+        task.run(several, 1, 1)
+
+
+def test_settings_of_manipulations_that_mean_nothing_are_refused():
+    with pytest.raises(singan_jax.InputError, match="`blend`=real: choose one of training, input"):
+        manipulations.Injection(blend="real")
+    with pytest.raises(singan_jax.InputError, match="`retrain`=new: choose one of fresh, continue"):
+        manipulations.FewColours(retrain="new")
 
 
 def test_inputs_are_stretched_to_the_members_size():
@@ -199,8 +251,13 @@ def test_steps_of_super_resolution(batch, factor, steps):
     bucket = batch.bucket
     plan = operations.Enlargement(bucket.config, bucket.pyramid, bucket.channels, factor)
     assert len(plan.sizes) == steps
-    ratio = operations.super_resolution_settings(factor, 99)["scale_factor"]
-    assert ratio**-steps == pytest.approx(factor, rel=1e-5)
+    settings = operations.super_resolution_settings(factor, 99)
+    assert settings["scale_factor"] ** -steps == pytest.approx(factor, rel=1e-12)
+    changed = {name: settings[name] for name in ("scale_factor", "max_size")}
+    preset = singan_jax.preset("super_resolution")
+    assert dataclasses.replace(preset, **settings) == dataclasses.replace(preset, **changed)
+    for_four = operations.super_resolution_settings(4, preset.max_size)
+    assert dataclasses.replace(preset, **for_four) == preset
     images = drawn_images(batch)
     made = operations.super_resolve(plan, batch.scales[-1], images, batch.keys, 2)
     assert made.shape == (2, 2, *(int(factor * side) for side in batch.size), 3)
@@ -289,28 +346,59 @@ def test_the_palette_of_five_colours_is_these():
     np.testing.assert_allclose(found[order], colours, atol=1e-6)
 
 
-def test_retraining_sees_the_coarse_images_in_few_colours(batch):
+def nearest_colours(images, colours):
+    _, nearest = scipy.spatial.KDTree(colours).query(images)
+    return colours[nearest]
+
+
+def test_fresh_retraining_starts_as_training_does_without_a_scale_before(batch):
+    colours = np.random.default_rng(4).uniform(-1, 1, (5, 3)).astype(np.float32)
+    real, rec = batch.reals(1)[1], batch.finished[0].rec_next[1]
+    hyper = jax.tree.map(lambda x: x[1], group.hypers(tiny.CONFIG, batch.members))
+    start = train_scale.Start(KEY, hyper, real, rec, jnp.array(True))
+    task, state = painting._begin(tiny.CONFIG, 1, start, jnp.asarray(colours))
+    key = train_scale.scale_key(KEY, 1, "init")
+    drawn = train_scale.initial_networks(tiny.CONFIG, 1, key, real)
+    actual = state.generator.variables, state.discriminator.variables
+    jax.tree.map(np.testing.assert_array_equal, actual, drawn)
+    trained = batch.finished[1].frozen.generator["params"]["stack"]["kernel"][1]
+    assert np.abs(drawn[0]["params"]["stack"]["kernel"] - trained).max() > 0.01
+    # The amplitude is of the reconstruction as it was; what the networks see has five colours.
+    rmse = np.sqrt(np.square(np.float64(real) - rec).mean())
+    np.testing.assert_allclose(task.noise_amp, 0.1 * rmse, rtol=1e-5)
+    np.testing.assert_allclose(task.rec_prev, nearest_colours(rec, colours), atol=1e-6)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def retrained_once(plan, coarser, task, state, colours, n):
+    """One iteration of scale 1, whose coarse images take the nearest colours."""
+    draws = train_scale.draw(plan.config, plan.pyramid, 1, [coarser], task, n)
+    draws = draws._replace(prev=painting.quantise(draws.prev, colours))
+    return train_step.iterate(plan.config, 1, state, task, draws, n)[0]
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_retraining_sees_the_coarse_images_in_few_colours(batch, fresh):
     plan, reals = batch.plan(1), batch.reals(1)
     expected_real = build_pyramid(tiny.image(2).to_float(), batch.bucket.pyramid)[1]
     np.testing.assert_allclose(reals[1], expected_real, rtol=0, atol=1e-6)
     colours = np.stack([painting.palette(real) for (real,) in reals])
     keys, hypers = jax.random.split(KEY, 2), group.hypers(plan.config, batch.members)
     frozen, healthy = painting.retrain(
-        plan, keys, hypers, reals, batch.finished, colours, quiet=True
+        plan, keys, hypers, reals, batch.finished, colours, fresh=fresh, quiet=True
     )
     assert healthy.all()
 
     mine = jax.tree.map(lambda x: jnp.asarray(x[1]), batch.finished)
     rec_prev = painting.quantise(mine[0].rec_next, colours[1])
-    networks = (mine[1].frozen.generator, mine[1].discriminator)
+    networks = () if fresh else (mine[1].frozen.generator, mine[1].discriminator)
     hyper = jax.tree.map(lambda x: x[1], hypers)
-    start = train_scale.Start(keys[1], hyper, reals[1], rec_prev, jnp.array(True), networks)
+    seen = mine[0].rec_next if fresh else rec_prev
+    start = train_scale.Start(keys[1], hyper, reals[1], seen, jnp.array(True), networks)
     task, state = train_scale.begin(plan.config, 1, start)
+    task = task._replace(rec_prev=rec_prev)
     for n in range(plan.config.steps_per_scale):
-        scales = [mine[0].frozen]
-        draws = train_scale.draw(plan.config, plan.pyramid, 1, scales, task, n)
-        draws = draws._replace(prev=painting.quantise(draws.prev, colours[1]))
-        state, _ = train_step.iterate(plan.config, 1, state, task, draws, n)
+        state = retrained_once(plan, mine[0].frozen, task, state, colours[1], n)
     expected = jax.tree.leaves(state.generator.variables)
     for a, e in zip(jax.tree.leaves(frozen.generator), expected, strict=True):
         np.testing.assert_allclose(a[1], e, rtol=0, atol=1e-4)
@@ -395,6 +483,24 @@ def test_a_painting_in_few_colours_goes_through_the_retrained_scale(batch):
     assert np.abs(few - plain).mean() > 0.02
 
 
+def test_an_edit_keeps_the_unblended_image_beside_the_blended_one(fleet, tmp_path):
+    mask = np.zeros((17, 19), bool)
+    mask[3:6, 3:6] = True
+    options = {"radius": 1, "keep_unblended": True}
+    task = manipulations.Injection({"rgb1": tiny.image(5)}, {"rgb1": mask}, **options)
+    assert write(fleet, tmp_path / "out", task, 2, names=["rgb1"]) == 4
+    text = (tmp_path / "out/manifest.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    free = manipulations.Injection(task.inputs).run(
+        batch_of(fleet, "rgb1", key=jax.random.key(0)), 1, 2
+    )
+    for line, expected in zip(lines[:2], free[0], strict=True):
+        assert line["unblended"] == line["file"].replace(".png", "_unblended.png")
+        pixels = read_image(tmp_path / "out" / line["unblended"], tiny.CONFIG).pixels
+        assert np.array_equal(pixels, from_float(expected, 8))
+    assert len(list((tmp_path / "out/rgb1").iterdir())) == 2 * 2 * 2 + 1  # and the sheet
+
+
 def test_the_same_command_writes_the_same_and_another_is_refused(fleet, tmp_path):
     inputs = {"rgb1": tiny.image(7, (30, 22))}
     task = manipulations.Injection(inputs)
@@ -450,6 +556,7 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path):
     mask = np.zeros((14, 20, 1), np.uint8)
     mask[3:5] = 255
     write_png(tmp_path / "mask.png", mask)
+    write_png(tmp_path / "fits.png", np.pad(mask, ((0, 3), (0, 0), (0, 0)))[:, :19])
     rgb, gray = f"--input={images}/rgb1.png", f"--input={folder}/gray.png"
     one = "--members=rgb1"
     cases = {
@@ -469,13 +576,19 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path):
         ("super_resolve", one, rgb, "--factor=0.5"): "factor 0.5 of super-resolution must be",
         ("retarget", "--members=nobody"): "has no member 'nobody'; its 2 members are",
         ("paint", one, rgb, "--quantize"): "--quantize trains the start scale further; choose",
+        ("paint", one, rgb, "--retrain=continue"): "--retrain is for --quantize; give both, or",
+        ("harmonize", one, rgb, f"--mask={tmp_path}/fits.png", f"--images={folder}/gray.png"): (
+            "the image of 'rgb1' is not there, or has changed since training; name it by --images"
+        ),
         ("animate", "--width=40"): "--width is not for --task=animate",
+        ("animate", "--images=x.png"): "--images is not for --task=animate",
     }
     common = [f"--workdir={folder}/fleet", f"--out={tmp_path}/out"]
     arguments = [[f"--task={task}", *rest, *common] for task, *rest in cases]
     nowhere = ["--task=super_resolve", f"--workdir={tmp_path}/no", f"--out={tmp_path}/out"]
     write_png(tmp_path / "photo.png", tiny.image(1, (30, 42)).pixels)
-    arguments.append([*nowhere, f"--input={tmp_path}/photo.png", "--factor=2"])
+    for factor in (4, 3):
+        arguments.append([*nowhere, f"--input={tmp_path}/photo.png", f"--factor={factor}"])
     done = subprocess.run(
         [sys.executable, "-c", _MANY],
         input=json.dumps(arguments),
@@ -484,12 +597,13 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path):
         text=True,
         check=True,
     )
-    *lines, hint = done.stdout.splitlines()
+    *lines, fourfold, tripled = done.stdout.splitlines()
     for line, (case, expected) in zip(lines, cases.items(), strict=True):
         assert line.startswith("refused: "), (case, line)
         assert expected in line, (case, line)
-    assert "--config.scale_factor=0.793701 --config.alpha_rec=100" in hint
-    assert hint.endswith("--config.min_size=18 --config.max_size=42")
+    assert fourfold.endswith("--config=super_resolution --config.max_size=42")
+    ratio = f"--config.scale_factor={1 / 3 ** (1 / 5)}"
+    assert tripled.endswith(f"--config=super_resolution {ratio} --config.max_size=42")
     assert not (tmp_path / "out").exists()
 
 

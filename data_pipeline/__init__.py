@@ -12,7 +12,8 @@ NumPy only: imports neither JAX nor another package of this project. Data flows 
     outlines          polygons of lesions
     bcdr mias         readers of a dataset's folder
     phantom/          mammograms drawn for tests and the demo
-    patches           where patches lie, and cutting them
+    resizing          by areas, and as OpenCV does
+    patches           where patches lie by either set of rules, and cutting them
     patch_records     what is known of each patch, and its files
     cut extract       the patches of one mammogram, and of all
     overview          a picture of what was extracted

@@ -15,6 +15,7 @@ NumPy only: imports neither JAX nor another package of this project. Data flows 
     resizing          by areas, and as OpenCV does
     patches           where patches lie by either set of rules, and cutting them
     patch_records     what is known of each patch, and its files
+    units             extraction from any source: parallel, resumable, all or nothing
     cut extract       the patches of one mammogram, and of all
     overview          a picture of what was extracted
     splits            patients for training, validation and test

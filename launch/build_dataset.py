@@ -21,8 +21,8 @@ from typing import Any
 from absl import flags
 
 from data_pipeline import builders, load, overview, phantom
-from data_pipeline.extract import SKIPPED
 from data_pipeline.mammograms import DataError
+from data_pipeline.units import SKIPPED
 
 _DATASETS = {"bcdr": "bcdr_patches", "phantom": "bcdr_patches", "mias": "mias_patches"}
 _PHANTOM = {

@@ -11,6 +11,7 @@ NumPy only: imports neither JAX nor another package of this project. Data flows 
     mammogram_files   pixels of mammograms and masks
     outlines          polygons of lesions
     bcdr mias         readers of a dataset's folder
+    radiomics         what BCDR computed from each lesion
     phantom/          mammograms drawn for tests and the demo
     resizing          by areas, and as OpenCV does
     patches           where patches lie by either set of rules, and cutting them

@@ -2,8 +2,9 @@
 
 NumPy only: imports neither JAX nor another package of this project. Data flows one way:
 
-    bcdr, mias (readers) -> mammograms -> patches, cut -> extract -> patch_records, splits
-    -> bcdr_patches, mias_patches (TFDS builders) -> query, load
+    bcdr, mias (readers) -> mammograms -> patches, cut -> extract -> units, patch_records, splits
+    thesis_folder (patches made elsewhere) -> units, patch_records, splits
+    -> bcdr_patches, mias_patches, thesis_patches (TFDS builders) -> query, load
 
     mammograms        mammograms and lesions as readers find them, and errors in them
     files             writing files whole or not at all
@@ -11,15 +12,20 @@ NumPy only: imports neither JAX nor another package of this project. Data flows 
     mammogram_files   pixels of mammograms and masks
     outlines          polygons of lesions
     bcdr mias         readers of a dataset's folder
+    radiomics         what BCDR computed from each lesion
     phantom/          mammograms drawn for tests and the demo
-    patches           where patches lie, and cutting them
+    resizing          by areas, and as OpenCV does
+    patches           where patches lie by either set of rules, and cutting them
     patch_records     what is known of each patch, and its files
+    units             extraction from any source: parallel, resumable, all or nothing
     cut extract       the patches of one mammogram, and of all
+    thesis_format     the metadata of the thesis' own scripts
+    thesis_folder     patches that those scripts made
     overview          a picture of what was extracted
     splits            patients for training, validation and test
     examples          patches as TFDS stores them
-    builders          what both TFDS builders have in common
-    bcdr_patches/ mias_patches/   the builders
+    builders          what the TFDS builders have in common
+    bcdr_patches/ mias_patches/ thesis_patches/   the builders
     query             datasets named by a query
     load              patches of a prepared dataset
 """

@@ -4,19 +4,20 @@ The source's folder holds some or all of `BCDR-{F01,F02,F03,D01,D02,DN01}_datase
 `bcdr_<set>_img.csv`, `bcdr_<set>_outlines.csv` (not DN01, whose images are normal) and the images,
 `patient_<p>/study_<s>/img_<p>_<s>_<series>_<view>.tif`. F03 has its images, and perhaps its tables,
 one folder deeper, and has no series. A lesion's mask may be beside its image, as
-`img_..._mask_id_<lesion>.tif`.
+`img_..._mask_id_<lesion>.tif`, and its radiomics in `bcdr_<set>_features.csv`; see `radiomics`.
 
 A row's image is located by its ids and view, and the file name in the row must agree with them: no
 row can reach the image of another, or a file elsewhere.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from data_pipeline import mammogram_files, tables
+from data_pipeline import mammogram_files, radiomics, tables
 from data_pipeline.mammograms import (
     Classification,
     DataError,
@@ -99,12 +100,13 @@ class _SetReader:
         nested = f"{folder}/BCDR-{name}"
         self._folder = nested if (root / nested).is_dir() else folder
         self._series = () if name == "F03" else ("series",)
-        self._tables: dict[str, str] = {}  # img and outlines, relative to the root
-        for kind in ("img", "outlines"):
+        self._tables: dict[str, str] = {}  # relative to the root
+        for kind in ("img", "outlines", "features"):
             table = f"bcdr_{name.lower()}_{kind}.csv"
             is_outside = os.path.lexists(root / folder / table)
             self._tables[kind] = f"{folder if is_outside else self._folder}/{table}"
         self._doubtful: set[str] = set()  # names of images with a row of outlines left out
+        self._radiomics: Mapping[radiomics.Key, radiomics.Radiomics] = {}
 
     def mammograms(self) -> list[Mammogram]:
         """Returns all usable images with their lesions; none where a table is unusable."""
@@ -117,6 +119,7 @@ class _SetReader:
         if img is None or outlines is None:
             return []
         images = self._images(img)
+        self._radiomics = self._read_radiomics(outlines)
         lesions = self._lesions(outlines, images, may_add_images=not has_img)
         return [self._mammogram(name, images[name], lesions.get(name, ())) for name in images]
 
@@ -127,6 +130,20 @@ class _SetReader:
         except DataError as error:
             self._skip(kind, None, f"{error}; all of {self._name} is left out")
             return None
+
+    def _read_radiomics(
+        self, outlines: Sequence[tables.Row]
+    ) -> Mapping[radiomics.Key, radiomics.Radiomics]:
+        """The radiomics by key; none where there is no such table, which patches can do without."""
+        if not os.path.lexists(self._root / self._tables["features"]):
+            return {}
+        skip = functools.partial(self._skip, "features")
+        try:
+            path = mammogram_files.find(self._root, self._tables["features"])
+            return radiomics.read(path, self._series, outlines, skip)
+        except DataError as error:
+            self._skip("features", None, f"{error}; the radiomics of {self._name} are left blank")
+            return {}
 
     def _skip(self, kind: str, row: tables.Row | None, reason: str) -> None:
         self._skips.append(Skip(self._tables[kind], f"line {row.line}" if row else "", reason))
@@ -217,6 +234,7 @@ class _SetReader:
             _outline(row, may_be_empty=has_mask),
             mammogram_files.find(self._root, mask) if has_mask else None,
             frozenset(finding for finding in _FINDINGS if _is_noted(row, finding)),
+            self._radiomics.get(radiomics.key_of(row, self._series), ()),
         )
 
     def _mammogram(self, name: str, image: _Image, lesions: tuple[Lesion, ...]) -> Mammogram:

@@ -1,6 +1,6 @@
 """What the TFDS builders of patches share: configs, features, splits, and how they are prepared.
 
-    <data_dir>/extracted/<name>_<size>/             what `extract.extract` writes
+    <data_dir>/extracted/<name>_<size>/             what `units.run` writes
     <data_dir>/<name>/<config>/<version>/           the TFDS dataset, one for each config
 
 Configs are `g1`, `g2`, `g3` and `all`: lesions of zoom group 1, 2, 3 or of all three. The healthy
@@ -29,10 +29,10 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from data_pipeline import examples, extract, patch_records, phantom, splits
-from data_pipeline.extract import ExtractionResult
 from data_pipeline.mammograms import DataError, Reading
 from data_pipeline.patch_records import PatchRecord
-from data_pipeline.patches import PatchSettings
+from data_pipeline.patches import PatchSettings, Rules
+from data_pipeline.units import ExtractionResult
 
 GROUPS = {"g1": (1,), "g2": (2,), "g3": (3,), "all": (1, 2, 3)}  # zooms of the lesions
 DEFAULT_SIZE = 224
@@ -84,7 +84,7 @@ def config_names(size: int | None) -> tuple[str, ...]:
 
 
 class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Cuts patches from the mammograms in `manual_dir` and packs them.
+    """Packs the patches of the source in `manual_dir`.
 
     Attributes:
       HOMEPAGE: of the source.
@@ -99,46 +99,26 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         # TFDS' default format, tfrecord, can only be written and read where TensorFlow is.
         super().__init__(file_format=file_format, **kwargs)
 
-    @staticmethod
-    @abc.abstractmethod
-    def read(root: pathlib.Path) -> Reading:
-        """Reads the annotations below the folder that holds the source."""
-
     @classmethod
+    @abc.abstractmethod
     def extract(
         cls,
         root: pathlib.Path,
         data_dir: pathlib.Path,
-        size: int | None,
+        settings: PatchSettings,
         *,
         workers: int,
         progress: bool,
     ) -> ExtractionResult:
-        """Reads the source and cuts its patches, or what is missing of them.
+        """Writes the patches of the source, or what is missing of them, to `extracted_folder`.
 
         Args:
-          root: folder that holds the source. If a phantom wrote it, windows of films are
-            smaller by as much as its films are.
+          root: folder that holds the source.
           data_dir: folder of all datasets.
-          size: of patches in pixels, None for native.
-          workers: processes.
-          progress: whether to show a progress bar.
-
-        Returns:
-          The patches in `extracted_folder`.
-
-        Raises:
-          DataError: see the reader, and `extract.extract`.
+          settings: which patches.
+          workers: see `units.run`, also for the result and errors.
+          progress: see there.
         """
-        settings = PatchSettings(size=size)
-        window = round(settings.film_window * phantom.film_scale(root))
-        return extract.extract(
-            cls.read(root),
-            extracted_folder(data_dir, cls.name, size),
-            dataclasses.replace(settings, film_window=window),
-            workers=workers,
-            progress=progress,
-        )
 
     @classmethod
     def get_builder_config(cls, name: str, version: Any = None) -> PatchesConfig:
@@ -159,7 +139,11 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
         config, data_dir = self.builder_config, pathlib.Path(self.data_dir_root)
         extraction = self.extraction or self.extract(
-            pathlib.Path(dl_manager.manual_dir), data_dir, config.size, workers=1, progress=True
+            pathlib.Path(dl_manager.manual_dir),
+            data_dir,
+            PatchSettings(size=config.size),
+            workers=1,
+            progress=True,
         )
         folder = extracted_folder(data_dir, self.name, config.size)
         drawn = splits.thesis_splits(extraction.records, SPLIT_SEED)
@@ -183,6 +167,35 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             yield record.patch_id, {"image": png, **examples.from_record(record)}
 
 
+class MammogramsBuilder(PatchesBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Cuts patches from the mammograms in `manual_dir` and packs them."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def read(root: pathlib.Path) -> Reading:
+        """Reads the annotations below the folder that holds the source."""
+
+    @classmethod
+    def extract(
+        cls,
+        root: pathlib.Path,
+        data_dir: pathlib.Path,
+        settings: PatchSettings,
+        *,
+        workers: int,
+        progress: bool,
+    ) -> ExtractionResult:
+        """Cuts the patches; windows of films are smaller by as much as a phantom's films are."""
+        window = round(settings.film_window * phantom.film_scale(root))
+        return extract.extract(
+            cls.read(root),
+            extracted_folder(data_dir, cls.name, settings.size),
+            dataclasses.replace(settings, film_window=window),
+            workers=workers,
+            progress=progress,
+        )
+
+
 def extracted_folder(data_dir: pathlib.Path, name: str, size: int | None) -> pathlib.Path:
     """Where the patches of a builder and a size are, before and after they are packed."""
     return data_dir / "extracted" / f"{name}_{size or 'native'}"
@@ -194,6 +207,7 @@ def prepare(
     data_dir: pathlib.Path,
     size: int | None,
     *,
+    rules: Rules = "clean",
     workers: int,
     progress: bool,
 ) -> ExtractionResult:
@@ -207,6 +221,7 @@ def prepare(
       root: folder that holds the source.
       data_dir: folder of all datasets.
       size: of patches in pixels, None for native.
+      rules: by which patches are cut, see `patches`.
       workers: processes that extract.
       progress: whether to show progress bars.
 
@@ -216,7 +231,8 @@ def prepare(
     Raises:
       DataError: nothing can be built from this input, or in this data_dir.
     """
-    result = builder_class.extract(root, data_dir, size, workers=workers, progress=progress)
+    settings = PatchSettings(rules=rules, size=size)
+    result = builder_class.extract(root, data_dir, settings, workers=workers, progress=progress)
     digest = _digest(extracted_folder(data_dir, builder_class.name, size))
     tfds.disable_progress_bar()
     for name in tqdm.tqdm(config_names(size), "packing", unit="config", disable=not progress):

@@ -8,25 +8,19 @@
 A patch's id is `<image_id>_lesion_<lesion_id>_z<zoom>` or `<image_id>_healthy_<number>`.
 """
 
-import dataclasses
-import hashlib
-import json
 import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 
-from data_pipeline import mammogram_files, outlines, patch_records
-from data_pipeline.files import write_atomically
+from data_pipeline import mammogram_files, outlines, patch_records, units
 from data_pipeline.mammograms import Box, DataError, Lesion, Mammogram, Skip
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import Patch, PatchSettings, healthy_patches, lesion_patches, mask_patch
+from data_pipeline.units import PATCHES, Unit
 
-PATCHES = "patches"
-_CONTENT = "mammogram.json"
 _Located = Sequence[tuple[Lesion, Box, np.ndarray]]  # with the mask within the box, bool
 
 
@@ -42,20 +36,6 @@ class Job(NamedTuple):
     mammogram: Mammogram
     folder: pathlib.Path
     settings: PatchSettings
-
-
-class Unit(NamedTuple):
-    """What came of one mammogram.
-
-    Attributes:
-      records: of its patches.
-      skips: its lesions that could not be used, or the mammogram itself.
-      reused: whether an earlier run had done it.
-    """
-
-    records: tuple[PatchRecord, ...]
-    skips: tuple[Skip, ...]
-    reused: bool
 
 
 def cut(job: Job) -> Unit:
@@ -75,61 +55,20 @@ def cut(job: Job) -> Unit:
       DataError: the folder was damaged after it was written.
     """
     mammogram, folder, settings = job
-    digest = _files_digest(mammogram)
-    if folder.exists():
-        content = read_json(folder / _CONTENT)
-        if content.get("files_sha256") == digest:
-            records = tuple(map(PatchRecord.from_json, content["records"]))
-            return Unit(records, tuple(Skip(**row) for row in content["skips"]), reused=True)
-        shutil.rmtree(folder)
+    masks = [lesion.mask_file for lesion in mammogram.lesions if lesion.mask_file]
+    digest = units.files_digest([mammogram.file, *masks])
+    if unit := units.finished(folder, digest):
+        return unit
     try:
         image = mammogram_files.load(mammogram.file)
     except DataError as error:
         return Unit((), (_skip(mammogram, "image", error),), reused=False)
     located, skips = _locate(mammogram, image.shape)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    if temporary.exists():  # of an interrupted run
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
+    temporary = units.started(folder)
     records = tuple(_write_all(mammogram, image, located, settings, temporary))
     if mammogram.may_give_healthy and not any(record.zoom_group == 0 for record in records):
         skips.append(_no_healthy(mammogram, located))
-    content = {
-        "files_sha256": digest,
-        "records": [record.to_json() for record in records],
-        "skips": [dataclasses.asdict(skip) for skip in skips],
-    }
-    write_atomically(temporary / _CONTENT, json.dumps(content, allow_nan=False))
-    temporary.rename(folder)
-    return Unit(records, tuple(skips), reused=False)
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON object that an earlier run wrote.
-
-    Raises:
-      DataError: the file is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise TypeError("not an object")
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: is damaged ({error}); delete its folder and repeat") from error
-    return content
-
-
-def _files_digest(mammogram: Mammogram) -> str:
-    """Hex SHA-256 over the image and its masks."""
-    masks = [lesion.mask_file for lesion in mammogram.lesions if lesion.mask_file]
-    digest = hashlib.sha256()
-    for path in (mammogram.file, *masks):
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError:  # loading it tells why; here it only differs from what can be read
-            digest.update(b"unreadable")
-    return digest.hexdigest()
+    return units.finish(folder, digest, records, skips)
 
 
 def _locate(mammogram: Mammogram, shape: tuple[int, int]) -> tuple[_Located, list[Skip]]:

@@ -14,16 +14,21 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
-from data_pipeline import bcdr_patches, builders, examples, mias_patches, query
+from data_pipeline import bcdr_patches, builders, examples, mias_patches, query, thesis_patches
 from data_pipeline.mammograms import DataError
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.query import Query
 from data_pipeline.splits import Fold, Splits
 
 BUILDERS: dict[str, type[builders.PatchesBuilder]] = {
-    builder.name: builder for builder in (bcdr_patches.Builder, mias_patches.Builder)
+    builder.name: builder
+    for builder in (bcdr_patches.Builder, mias_patches.Builder, thesis_patches.Builder)
 }
-_SOURCES = {"bcdr_patches": "bcdr (or phantom)", "mias_patches": "mias"}
+_SOURCES = {
+    "bcdr_patches": "bcdr (or phantom)",
+    "mias_patches": "mias",
+    "thesis_patches": "thesis",
+}
 
 
 def load(data_dir: pathlib.Path, wanted: Query) -> list[tuple[PatchRecord, np.ndarray]]:

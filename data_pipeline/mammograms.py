@@ -47,6 +47,8 @@ class Lesion:
       mask_file: an image of the mammogram's size, zero outside the lesion; takes precedence.
       findings: which of nodule, calcification, microcalcification, axillary_adenopathy,
         architectural_distortion, stroma_distortion were noted.
+      radiomics: (name, value) of each number that its source computed from the pixels within the
+        outline, None where one is not known; empty where the source has none.
     """
 
     lesion_id: str
@@ -54,6 +56,7 @@ class Lesion:
     outline: tuple[tuple[int, int], ...] = ()
     mask_file: pathlib.Path | None = None
     findings: frozenset[str] = frozenset()
+    radiomics: tuple[tuple[str, float | None], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Mammogram:
       age: of the patient in years, or None.
       density: BI-RADS class 1 to 4, or None.
       lesions: may be empty.
-      may_give_healthy: whether healthy patches may be cut from it by the thesis' rules.
+      may_give_healthy: whether healthy patches may be cut from it.
       synthetic: True for phantoms.
     """
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from data_pipeline.files import replacing
 from data_pipeline.mammograms import CLASSIFICATIONS, Skip
 from data_pipeline.patch_records import PatchRecord
-from data_pipeline.patches import resize
+from data_pipeline.resizing import resize
 
 _TILE, _COLUMN, _ROW = 144, 152, 172  # pixels of the page, as all below
 _ACROSS = 9  # examples in a row: healthy patches, or three lesions at three zooms

@@ -1,9 +1,9 @@
 """What is known of each patch: `metadata.jsonl`, three CSVs, and the imputation of what is missing.
 
     metadata.jsonl        one line a patch, see `PatchRecord.to_json`
-    lesions.csv           the same, those of lesions
+    lesions.csv           the same, those of lesions, and the radiomics of their source
     healthy_patches.csv   the same, the healthy ones
-    mammograms.csv        one row a mammogram, with what was cut from it
+    mammograms.csv        one row a mammogram, with what was cut from it, where there are any
 
 The files say "null" (in CSVs nothing) where age or density is missing. Values are imputed when
 the records are used, by `impute`, as only then it is known which patients are for training.
@@ -181,7 +181,8 @@ def write_tables(
 
     Args:
       folder: to write to.
-      mammograms: all that were read, also those that gave no patch.
+      mammograms: all that were read, also those that gave no patch; none where the source has
+        patches only.
       records: of all patches, at least one.
 
     Raises:
@@ -192,15 +193,28 @@ def write_tables(
         row["findings"] = " ".join(row["findings"])
         row |= dict(zip(Box._fields, row.pop("box"), strict=True))
     patches = pd.DataFrame(rows)
+    lesions = patches[patches["suspicious"]]
     tables = {
-        "lesions.csv": patches[patches["suspicious"]],
+        "lesions.csv": pd.concat([lesions, _radiomics(mammograms, lesions)], axis=1),
         "healthy_patches.csv": patches[~patches["suspicious"]],
-        "mammograms.csv": pd.DataFrame(_mammogram_rows(mammograms, records)),
     }
+    if mammograms:
+        tables["mammograms.csv"] = pd.DataFrame(_mammogram_rows(mammograms, records))
     for name, table in tables.items():
         # Whole numbers with gaps, such as densities, would be written as floats otherwise.
         text = table.convert_dtypes().to_csv(index=False, lineterminator="\n")
         write_atomically(folder / name, text)
+
+
+def _radiomics(mammograms: Sequence[Mammogram], lesions: pd.DataFrame) -> pd.DataFrame:
+    """The columns of numbers that come with each patch's lesion; blank where there are none."""
+    known = {
+        (mammogram.image_id, lesion.lesion_id): dict(lesion.radiomics)
+        for mammogram in mammograms
+        for lesion in mammogram.lesions
+    }
+    keys = zip(lesions["image_id"], lesions["lesion_id"], strict=True)
+    return pd.DataFrame([known.get(key, {}) for key in keys], index=lesions.index)
 
 
 def _mammogram_rows(

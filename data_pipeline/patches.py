@@ -1,26 +1,41 @@
 """Cuts patches out of one mammogram: lesions at several zooms, and healthy windows.
 
-Pure functions of (image, boxes of its lesions, settings) with the geometry of the thesis (Buetas
-2023). They yield one patch at a time, so what they hold is the image and one patch.
+Pure functions of (image, boxes of its lesions, settings). They yield one patch at a time, so what
+they hold is the image and one patch. There are two sets of rules; the zooms, the sizes and steps of
+windows and the breast they must hold are those of the thesis (Buetas 2023) in both:
+
+    what                        clean                        thesis
+    a box beyond the left, top  is cut there                 is shifted into the image
+    patches that shrink         mean over areas              sampled, so that fine detail aliases
+    windows near lesions        may touch a lesion's box     keep 10 % of their side away from it
+
+Windows avoid all lesions of the mammogram in both. The thesis' code looks at one lesion at a time:
+a film with two gives each window twice, and a window may hold the other lesion. That defect is not
+among its rules here.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
-from scipy import sparse
 from skimage import filters
 
 from data_pipeline.mammograms import Box, DataError, Format
+from data_pipeline.resizing import resize, resize_as_opencv
+
+Rules = Literal["clean", "thesis"]
+RULES: tuple[Rules, ...] = ("clean", "thesis")
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchSettings:
-    """Which patches are cut; the defaults are the thesis'.
+    """Which patches are cut.
 
     Attributes:
+      rules: "clean" or "thesis", see the module's docstring. Clean is the default: its boxes stay
+        centred on their lesions, and its patches show no detail that is not there.
       size: height and width of every patch in pixels, or None to leave each at its native size.
       zooms: of lesions, whole numbers from 1; a lesion's patch of zoom k is in zoom group k.
       film_window: side of a healthy window of a film, in pixels of the image.
@@ -31,6 +46,7 @@ class PatchSettings:
       digital_breast: as `film_breast`.
     """
 
+    rules: Rules = "clean"
     size: int | None = 224
     zooms: tuple[int, ...] = (1, 2, 3)
     film_window: int = 224
@@ -41,7 +57,8 @@ class PatchSettings:
     digital_breast: float = 0.6
 
     def __post_init__(self) -> None:
-        rules = [
+        limits = [
+            ("rules", self.rules in RULES, " or ".join(RULES)),
             ("size", self.size is None or self.size >= 1, "1 or more pixels, or none for native"),
             ("zooms", all(int(zoom) == zoom >= 1 for zoom in self.zooms), "whole numbers from 1"),
             ("zooms", len(set(self.zooms)) == len(self.zooms), "different from each other"),
@@ -52,7 +69,7 @@ class PatchSettings:
             ("film_breast", 0 <= self.film_breast <= 1, "a fraction from 0 to 1"),
             ("digital_breast", 0 <= self.digital_breast <= 1, "a fraction from 0 to 1"),
         ]
-        for name, holds, rule in rules:
+        for name, holds, rule in limits:
             if not holds:
                 raise DataError(f"patch setting {name} is {getattr(self, name)}; it must be {rule}")
 
@@ -83,15 +100,16 @@ def lesion_patches(
     Args:
       image: (H, W) uint8.
       lesion_boxes: bounding boxes, within the image.
-      settings: `size` and `zooms` matter.
+      settings: `rules`, `size` and `zooms` matter.
 
     Yields:
       The patches by lesion, then by zoom in the order of the settings.
     """
+    enlarged = {"clean": zoomed, "thesis": zoomed_and_shifted}[settings.rules]
     for index, lesion_box in enumerate(lesion_boxes):
         for zoom in settings.zooms:
-            box = zoomed(lesion_box, zoom, image.shape)
-            yield Patch(_cut(image, box, settings.size), box, zoom, index)
+            box = enlarged(lesion_box, zoom, image.shape)
+            yield Patch(_cut(image, box, settings), box, zoom, index)
 
 
 def healthy_patches(
@@ -102,8 +120,8 @@ def healthy_patches(
     Args:
       image: (H, W) uint8.
       lesion_boxes: bounding boxes of all its lesions, not enlarged.
-      image_format: "Film" or "Digital"; decides which of the thesis' two rules holds.
-      settings: `size` and the rule matter.
+      image_format: "Film" or "Digital"; decides which settings of windows hold.
+      settings: all but `zooms` matter.
 
     Yields:
       The patches from top to bottom, then from left to right; none where the image is smaller than
@@ -115,8 +133,17 @@ def healthy_patches(
     else:
         side = max(1, int(settings.digital_window * image.shape[1]))
         step, min_breast = settings.digital_step, settings.digital_breast
-    for box in healthy_boxes(image, lesion_boxes, side, max(1, int(step * side)), min_breast):
-        yield Patch(_cut(image, box, settings.size), box, 0, None)
+    avoided = lesion_boxes
+    if settings.rules == "thesis":
+        # A gap of side / 10 pixels still touches the widened box; edges being whole numbers, this
+        # is to share a pixel with a box that is wider by one more than the whole part of it.
+        margin = side // 10 + 1
+        avoided = [
+            Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
+            for box in lesion_boxes
+        ]
+    for box in healthy_boxes(image, avoided, side, max(1, int(step * side)), min_breast):
+        yield Patch(_cut(image, box, settings), box, 0, None)
 
 
 def zoomed(box: Box, zoom: int, shape: tuple[int, ...]) -> Box:
@@ -132,10 +159,38 @@ def zoomed(box: Box, zoom: int, shape: tuple[int, ...]) -> Box:
       to the left or the top.
     """
     height, width = shape
-    left = (2 * box.left - (zoom - 1) * box.width) // 2
-    top = (2 * box.top - (zoom - 1) * box.height) // 2
+    left, top = _corner(box, zoom)
     right, bottom = left + zoom * box.width, top + zoom * box.height
     return Box(max(left, 0), max(top, 0), min(right, width), min(bottom, height))
+
+
+def zoomed_and_shifted(box: Box, zoom: int, shape: tuple[int, ...]) -> Box:
+    """Enlarges a box as the thesis' code does: shifted at the left and top, cut right and bottom.
+
+    The top left corner is moved into the image before the full width and height are added to it;
+    what then is beyond the right or the bottom is cut. So a box that leaves at the left reaches
+    further to the right, and its lesion is no longer in the middle.
+
+    Args:
+      box: as for `zoomed`.
+      zoom: likewise.
+      shape: likewise.
+
+    Returns:
+      The box; it holds that of `zoomed`.
+    """
+    height, width = shape
+    left, top = (max(edge, 0) for edge in _corner(box, zoom))
+    right, bottom = left + zoom * box.width, top + zoom * box.height
+    return Box(left, top, min(right, width), min(bottom, height))
+
+
+def _corner(box: Box, zoom: int) -> tuple[int, int]:
+    """(left, top) of a box enlarged about its centre."""
+    return (
+        (2 * box.left - (zoom - 1) * box.width) // 2,
+        (2 * box.top - (zoom - 1) * box.height) // 2,
+    )
 
 
 def healthy_boxes(
@@ -193,51 +248,25 @@ def mask_patch(outline: np.ndarray, lesion_box: Box, patch: Patch) -> np.ndarray
     mask = np.zeros((box.height, box.width), np.uint8)
     top, left = lesion_box.top - box.top, lesion_box.left - box.left
     mask[top : top + lesion_box.height, left : left + lesion_box.width][outline] = 255
-    fitted = resize(mask, *patch.pixels.shape)
-    return np.where(fitted >= 128, 255, 0).astype(np.uint8)
+    share = resize(mask, *patch.pixels.shape)
+    return np.where(share >= 128, 255, 0).astype(np.uint8)
 
 
-def _cut(image: np.ndarray, box: Box, size: int | None) -> np.ndarray:
-    pixels = image[box.top : box.bottom, box.left : box.right]
-    if size is None:
-        return pixels.copy()  # a view would keep the whole mammogram alive
-    return resize(pixels, size, size)
-
-
-def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes an image, each axis by itself.
-
-    Along an axis that shrinks, an output pixel is the exact mean over the area it covers, with
-    parts of input pixels weighted by their share. Along one that grows it is interpolated linearly
-    between the two nearest input pixels' centres; beyond the outermost centres it is constant.
+def fitted(pixels: np.ndarray, settings: PatchSettings) -> np.ndarray:
+    """Brings pixels to the size of patches, in the way of the rules.
 
     Args:
       pixels: (H, W) uint8.
-      height: of the result, in pixels.
-      width: of the result, in pixels.
+      settings: `rules` and `size` matter.
 
     Returns:
-      (height, width) uint8, computed in float64 and rounded to the nearest level, halves to even.
+      (size, size) uint8, or a copy where the size is native.
     """
-    vertical = _axis_weights(pixels.shape[0], height)
-    horizontal = _axis_weights(pixels.shape[1], width)
-    rows = vertical @ pixels  # (height, W) float64
-    return np.rint((horizontal @ rows.T).T).astype(np.uint8, order="C")
+    if settings.size is None:
+        return pixels.copy()  # a view would keep the whole mammogram alive
+    fit = {"clean": resize, "thesis": resize_as_opencv}[settings.rules]
+    return fit(pixels, settings.size, settings.size)
 
 
-@functools.lru_cache(maxsize=64)
-def _axis_weights(source: int, target: int) -> sparse.csr_array:
-    """The linear map of one axis, (target, source) float64, each row summing to 1.
-
-    Sparse not for speed alone: a dense product may round differently with each machine's BLAS and
-    number of threads, and patches must not.
-    """
-    index = np.arange(source)
-    if target <= source:
-        edges = np.arange(target + 1) * source / target
-        overlap = np.minimum(edges[1:, None], index + 1) - np.maximum(edges[:-1, None], index)
-        weights = np.maximum(overlap, 0) * (target / source)
-    else:
-        centres = ((np.arange(target) + 0.5) * source / target - 0.5).clip(0, source - 1)
-        weights = np.maximum(1 - np.abs(centres[:, None] - index), 0)
-    return sparse.csr_array(weights)
+def _cut(image: np.ndarray, box: Box, settings: PatchSettings) -> np.ndarray:
+    return fitted(image[box.top : box.bottom, box.left : box.right], settings)

@@ -3,11 +3,13 @@ r"""Cuts patches out of mammograms and packs them as a TFDS dataset; repeat the 
     python -m launch.build_dataset --source=phantom --data_dir=data
     python -m launch.build_dataset --source=bcdr --raw_dir=BCDR --data_dir=data
     python -m launch.build_dataset --source=mias --raw_dir=all-mias --data_dir=data --patch_size=64
+    python -m launch.build_dataset --source=thesis --raw_dir=patches --data_dir=data
 
 A phantom is drawn first, into --raw_dir; docs/datasets.md says how to get BCDR and mini-MIAS, and
-what becomes of them. Everything is written below --data_dir, patches as PNGs too; overview.png
-beside these shows examples, counts and what was left out. `bcdr_patches/g1:train` then selects
-patches wherever a command takes images.
+what becomes of them. The source thesis is a folder of patches that the scripts of Buetas' thesis
+made, with their metadata.jsonl. Everything is written below --data_dir, patches as PNGs too;
+overview.png beside these shows examples, counts and what was left out. `bcdr_patches/g1:train` then
+selects patches wherever a command takes images.
 
 How long: the phantom 25 seconds on 2 CPU cores, for 1471 patches (1084 normal, 246 benign, 141
 malign). BCDR should take a few minutes and, without F03, give about as many as the thesis counts:
@@ -16,15 +18,21 @@ malign). BCDR should take a few minutes and, without F03, give about as many as 
 
 import os
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 from absl import flags
 
-from data_pipeline import builders, load, overview, phantom
-from data_pipeline.extract import SKIPPED
+from data_pipeline import builders, load, overview, phantom, thesis_folder
 from data_pipeline.mammograms import DataError
+from data_pipeline.patches import RULES, Rules
+from data_pipeline.units import SKIPPED
 
-_DATASETS = {"bcdr": "bcdr_patches", "phantom": "bcdr_patches", "mias": "mias_patches"}
+_DATASETS = {
+    "bcdr": "bcdr_patches",
+    "phantom": "bcdr_patches",
+    "mias": "mias_patches",
+    "thesis": "thesis_patches",
+}
 _PHANTOM = {
     "seed": "seed of everything random",
     "film_patients": "patients in each of the sets F01, F02 and F03",
@@ -38,13 +46,28 @@ _PHANTOM = {
 
 SOURCE = flags.DEFINE_enum("source", None, list(_DATASETS), "what to build from", required=True)
 RAW_DIR = flags.DEFINE_string(
-    "raw_dir", None, "folder of the mammograms; by default <data_dir>/phantom for a phantom"
+    "raw_dir", None, "folder of the source; by default <data_dir>/phantom for a phantom"
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder to write datasets to", required=True)
 PATCH_SIZE = flags.DEFINE_string(
     "patch_size",
     str(builders.DEFAULT_SIZE),
     "sides of the patches in pixels, or native to leave them as they were cut",
+)
+PATCH_RULES = flags.DEFINE_enum(
+    "patch_rules",
+    RULES[0],
+    RULES,
+    "how patches are cut. thesis: to the letter of Buetas' code, which shifts a box that leaves the"
+    " image at the left or top, samples pixels where patches shrink, and keeps windows 10 % of"
+    " their side away from lesions. clean, the default: boxes stay centred on their lesions, what"
+    " shrinks is averaged, and windows may touch a lesion's box; data built before have it. Of the"
+    " source thesis, they only resize",
+)
+THESIS_METADATA = flags.DEFINE_boolean(
+    "thesis_metadata",
+    False,
+    f"also write {thesis_folder.METADATA}, metadata as the scripts of Buetas' thesis write them",
 )
 WORKERS = flags.DEFINE_integer(
     "workers", os.cpu_count() or 1, "processes; each holds one mammogram", lower_bound=1
@@ -66,9 +89,13 @@ def main() -> None:
     elif given:
         raise DataError(f"`phantom_{given[0]}` is for `source`=phantom; leave it out")
     elif not RAW_DIR.value:
-        raise DataError(f"`source`={SOURCE.value} needs `raw_dir`, the folder of the mammograms")
+        what = "patches" if SOURCE.value == "thesis" else "mammograms"
+        raise DataError(f"`source`={SOURCE.value} needs `raw_dir`, the folder of the {what}")
     builder = load.BUILDERS[_DATASETS[SOURCE.value]]
-    result = builders.prepare(builder, raw_dir, data_dir, size, workers=workers, progress=True)
+    rules = cast(Rules, PATCH_RULES.value)  # one of them, as it is an enum
+    result = builders.prepare(
+        builder, raw_dir, data_dir, size, rules=rules, workers=workers, progress=True
+    )
     folder = builders.extracted_folder(data_dir, builder.name, size)
     page = folder / "overview.png"
     title = f"{builder.name}, {size or 'native'} pixels: {len(result.records)} patches"
@@ -78,6 +105,9 @@ def main() -> None:
     names = ", ".join(builders.config_names(size))
     print(f"{data_dir}: {builder.name} is prepared as {names}")
     print(f"See {page}; all that was skipped is in {folder / SKIPPED}")
+    if THESIS_METADATA.value:
+        written = thesis_folder.write(folder, result.records)
+        print(f"{written} has the metadata in the format of the thesis")
 
 
 def _patch_size() -> int | None:

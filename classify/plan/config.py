@@ -16,7 +16,7 @@ class StudyConfig:
     all test_zooms. Extending the grid later, in the same work folder, trains only what is new.
 
     Attributes:
-      dataset: prepared by launch.build_dataset: bcdr_patches or mias_patches.
+      dataset: prepared by launch.build_dataset: bcdr_patches, mias_patches or thesis_patches.
       patch_size: in pixels, as the dataset was prepared.
       task: three-class (Normal, Benign, Malign) or binary (Healthy, Suspicious).
       regimes: kinds of training set: none, weighted, oversample-<k>, singan-<k> (k a
@@ -101,7 +101,7 @@ GRID = frozenset(
 
 
 _CHOICES = {
-    "dataset": ("bcdr_patches", "mias_patches"),
+    "dataset": ("bcdr_patches", "mias_patches", "thesis_patches"),
     "task": tuple(cells.CLASSES),
     "protocol": ("thesis", "cross-validation"),
     "train": ("head", "last_stage", "all"),

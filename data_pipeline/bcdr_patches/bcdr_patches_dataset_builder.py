@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from data_pipeline import bcdr, builders
 
 
-class Builder(builders.PatchesBuilder):
+class Builder(builders.MammogramsBuilder):
     """Patches of lesions and of healthy tissue from BCDR."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from data_pipeline import builders, mias
 
 
-class Builder(builders.PatchesBuilder):
+class Builder(builders.MammogramsBuilder):
     """Patches of lesions and of healthy tissue from mini-MIAS."""
 
     VERSION = tfds.core.Version("1.0.0")

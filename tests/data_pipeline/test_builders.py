@@ -21,8 +21,10 @@ from data_pipeline import (
     patch_records,
     phantom,
     splits,
+    thesis_patches,
 )
 from data_pipeline.mammograms import CLASSIFICATIONS, DataError
+from data_pipeline.patches import PatchSettings
 
 SIZE = 16
 ZOOMS = {"g1_16": (0, 1), "g2_16": (0, 2), "g3_16": (0, 3), "all_16": (0, 1, 2, 3)}
@@ -294,7 +296,7 @@ def test_without_manual_dir_tfds_says_how_to_get_it(tmp_path):
 
 def test_a_patch_that_is_gone_is_named(raw, tmp_path):
     builder = bcdr_patches.Builder
-    result = builder.extract(raw, tmp_path, SIZE, workers=1, progress=False)
+    result = builder.extract(raw, tmp_path, PatchSettings(size=SIZE), workers=1, progress=False)
     name = result.records[3].file_name
     (tmp_path / "extracted/bcdr_patches_16" / name).unlink()
     with pytest.raises(DataError, match=r"cannot be read \(No such file") as caught:
@@ -343,7 +345,9 @@ def test_too_few_patients_are_refused(raw, tmp_path):
         prepare(copy, tmp_path / "data")
 
 
-@pytest.mark.parametrize("builder", [bcdr_patches.Builder, mias_patches.Builder])
+@pytest.mark.parametrize(
+    "builder", [bcdr_patches.Builder, mias_patches.Builder, thesis_patches.Builder]
+)
 def test_the_folder_is_as_tfds_wants_it(builder, tmp_path):
     module = pathlib.Path(__import__(builder.__module__, fromlist=["x"]).__file__)
     assert module.name == f"{builder.name}_dataset_builder.py"

@@ -12,7 +12,7 @@ import PIL.ImageDraw
 import pytest
 import tifffile
 
-from data_pipeline import cut, extract, patch_records
+from data_pipeline import cut, extract, patch_records, units
 from data_pipeline.mammograms import Box, DataError, Lesion, Mammogram, Reading, Skip
 from data_pipeline.patches import PatchSettings
 
@@ -329,6 +329,35 @@ def test_other_settings_or_another_source_are_refused(reading, root, tmp_path):
     assert tree(out) == before
 
 
+def test_what_was_extracted_before_there_were_rules_goes_on_by_the_clean_ones(reading, tmp_path):
+    out = tmp_path / "out"
+    first = run(reading, out)
+    plan = json.loads((out / "extraction.json").read_text())
+    assert plan["settings"].pop("rules") == "clean"
+    (out / "extraction.json").write_text(json.dumps(plan))
+    before = tree(out)
+    again = run(reading, out)
+    assert (again.records, again.reused) == (first.records, 4)
+    assert tree(out) == before
+    message = refusal(reading, out, dataclasses.replace(SETTINGS, rules="thesis"))
+    assert message.startswith(f"{out}: has other settings (rules clean there, thesis here); choose")
+    other = run(reading, tmp_path / "other", dataclasses.replace(SETTINGS, rules="thesis"))
+    assert [r.box for r in other.records] != [r.box for r in first.records]
+    message = refusal(reading, tmp_path / "other")
+    assert "has other settings (rules thesis there, clean here)" in message
+
+
+def test_the_fingerprint_of_a_source_is_what_it_was_and_radiomics_do_not_count(reading):
+    """As recorded before lesions had radiomics, so that these datasets go on."""
+    recorded = "d96f442717baebeab4ef41a0a70f24080696bf8960e50624232eedff2e8b84b1"
+    assert extract._fingerprint(reading.mammograms) == recorded
+    first, *rest = reading.mammograms
+    (lesion,) = first.lesions
+    described = dataclasses.replace(lesion, radiomics=(("i_mean", 0.5),))
+    changed = (dataclasses.replace(first, lesions=(described,)), *rest)
+    assert extract._fingerprint(changed) == recorded
+
+
 def test_a_folder_of_something_else_is_refused(reading, tmp_path):
     (tmp_path / "patches").mkdir()
     message = refusal(reading, tmp_path)
@@ -396,7 +425,7 @@ def die(job):
 def test_a_killed_worker_is_one_line(reading, tmp_path):
     jobs = [cut.Job(m, tmp_path / m.image_id, SETTINGS) for m in reading.mammograms]
     with pytest.raises(DataError, match=r"a worker process was killed.*fewer workers"):
-        list(extract._map(die, jobs, 2))
+        list(units._map(die, jobs, 2))
 
 
 def test_progress_is_shown_when_asked(reading, tmp_path, capsys):

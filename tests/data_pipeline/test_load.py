@@ -106,7 +106,10 @@ def test_the_splits_of_the_thesis(data_dir):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("photos/g1_8:train", "there is no dataset 'photos'; there are bcdr_patches, mias_patches"),
+        (
+            "photos/g1_8:train",
+            "no dataset 'photos'; there are bcdr_patches, mias_patches, thesis_patches",
+        ),
         ("bcdr_patches/g7:train", "there is no config 'g7'"),
         ("bcdr_patches/g1_8:val", "has no split 'val'; there are test, train, all"),
         ("bcdr_patches/g1_8:train[colour=red]", "patches have no field 'colour'"),
@@ -126,6 +129,7 @@ def test_queries_that_fit_nothing(data_dir, text, problem):
     [
         ("bcdr_patches/g1_64:train", "`source`=bcdr (or phantom) `data_dir`={} `patch_size`=64"),
         ("mias_patches/g2:test", "`source`=mias `data_dir`={} `patch_size`=224"),
+        ("thesis_patches/g1:all", "`source`=thesis `data_dir`={} `patch_size`=224"),
         ("mias_patches/all_native:test", "`source`=mias `data_dir`={} `patch_size`=native"),
     ],
 )

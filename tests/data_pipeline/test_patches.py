@@ -1,7 +1,9 @@
-"""Patches: geometry, breast rule and resizing against loops over pixels, on drawn images."""
+"""Patches: geometry and breast rule, by both sets of rules, against loops and written formulas."""
 
+import dataclasses
 import fractions
 import itertools
+import math
 
 import hypothesis
 import hypothesis.strategies as st
@@ -10,7 +12,14 @@ import pytest
 
 from data_pipeline import patches
 from data_pipeline.mammograms import Box, DataError
-from data_pipeline.patches import PatchSettings, healthy_patches, lesion_patches, resize, zoomed
+from data_pipeline.patches import (
+    PatchSettings,
+    healthy_patches,
+    lesion_patches,
+    zoomed,
+    zoomed_and_shifted,
+)
+from data_pipeline.resizing import resize, resize_as_opencv
 
 
 def drawn_image(seed, height, width):
@@ -46,7 +55,7 @@ def loop_otsu(image):
 
 
 def loop_healthy_boxes(image, lesion_boxes, side, step, min_breast):
-    """The thesis' method: every pixel of every window is looked at."""
+    """Every pixel of every window is looked at."""
     threshold = loop_otsu(image)
     lesions = {
         (y, x)
@@ -105,7 +114,7 @@ def test_a_window_may_touch_a_lesion_but_share_no_pixel():
     ]
 
 
-def test_film_rule_is_the_thesis():
+def test_windows_of_films():
     image = np.full((500, 640), 100, np.uint8)
     image[:, ::2] = 50
     found = list(healthy_patches(image, [Box(630, 0, 640, 5)], "Film", PatchSettings()))
@@ -120,7 +129,7 @@ def test_film_rule_is_the_thesis():
         np.testing.assert_array_equal(patch.pixels, image[top:bottom, left:right])
 
 
-def test_digital_rule_is_the_thesis():
+def test_windows_of_digital_images():
     image = np.full((250, 502), 100, np.uint8)
     image[:, 200:] = 10
     found = list(healthy_patches(image, [], "Digital", PatchSettings(size=30)))
@@ -156,6 +165,16 @@ def test_an_image_of_one_level_gives_no_healthy_patches():
     assert list(healthy_patches(image, [], "Film", PatchSettings())) == []
 
 
+@st.composite
+def boxes_in_images(draw, most=60):
+    """(box, (H, W)) of a box within an image."""
+    height, width = draw(st.integers(1, most)), draw(st.integers(1, most))
+    left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    right = draw(st.integers(left + 1, width))
+    bottom = draw(st.integers(top + 1, height))
+    return Box(left, top, right, bottom), (height, width)
+
+
 @hypothesis.given(st.data())
 def test_zoomed_scales_about_the_centre_and_clips(data):
     height, width = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))
@@ -177,7 +196,105 @@ def test_zoomed_scales_about_the_centre_and_clips(data):
 
 def test_zoom_1_is_the_box_itself():
     for box in drawn_boxes(3, 40, 50, 20):
-        assert zoomed(box, 1, (40, 50)) == box
+        assert zoomed(box, 1, (40, 50)) == zoomed_and_shifted(box, 1, (40, 50)) == box
+
+
+def test_a_box_beyond_the_left_or_top_is_shifted_by_the_thesis_and_cut_by_the_clean_rules():
+    box, shape = Box(10, 20, 110, 40), (1000, 800)
+    assert zoomed_and_shifted(box, 3, shape) == Box(0, 0, 300, 60)
+    assert zoomed(box, 3, shape) == Box(0, 0, 210, 60)
+    at_right = Box(690, 970, 790, 990)
+    assert zoomed_and_shifted(at_right, 3, shape) == zoomed(at_right, 3, shape)
+    assert zoomed(at_right, 3, shape) == Box(590, 950, 800, 1000)
+
+
+@hypothesis.given(boxes_in_images(), st.integers(1, 5))
+def test_zoomed_and_shifted_is_the_thesis_written_out(boxed, zoom):
+    """In floats, corner first, as its code goes about it."""
+    (left, top, right, bottom), (height, width) = boxed
+    found = zoomed_and_shifted(Box(left, top, right, bottom), zoom, (height, width))
+    for start, end, limit, near, far in [
+        (left, right, width, found.left, found.right),
+        (top, bottom, height, found.top, found.bottom),
+    ]:
+        side = zoom * (end - start)
+        corner = math.trunc(start + (end - start) / 2 - side / 2)
+        corner = min(max(corner, 0), limit)
+        assert (near, far) == (corner, min(max(corner + side, 0), limit))
+
+
+@hypothesis.given(boxes_in_images(), st.integers(1, 5))
+def test_a_shifted_box_is_in_the_image_and_holds_its_lesion_and_the_clean_box(boxed, zoom):
+    box, (height, width) = boxed
+    found, clean = (enlarge(box, zoom, (height, width)) for enlarge in (zoomed_and_shifted, zoomed))
+    assert found.left >= 0
+    assert found.top >= 0
+    assert found.right <= width
+    assert found.bottom <= height
+    for inside in (box, clean):
+        assert found.left <= inside.left
+        assert found.top <= inside.top
+        assert found.right >= inside.right
+        assert found.bottom >= inside.bottom
+    assert (found.left, found.top) == (clean.left, clean.top)
+
+
+def thesis_windows(lesions, side, step, shape):
+    """Those windows that no lesion's widened box meets or touches, in exact fractions."""
+    margin = fractions.Fraction(side, 10)
+    for top in range(0, shape[0] - side + 1, step):
+        for left in range(0, shape[1] - side + 1, step):
+            meets = any(
+                left <= box.right + margin
+                and box.left - margin <= left + side
+                and top <= box.bottom + margin
+                and box.top - margin <= top + side
+                for box in lesions
+            )
+            if not meets:
+                yield Box(left, top, left + side, top + side)
+
+
+@hypothesis.settings(deadline=None, max_examples=50)
+@hypothesis.given(
+    st.lists(boxes_in_images(40), max_size=3), st.integers(8, 30), st.floats(0.3, 1.5)
+)
+def test_windows_keep_away_from_lesions_as_in_the_thesis(boxed, side, step):
+    lesions, shape = [box for box, _ in boxed], (60, 50)
+    image = np.full(shape, 100, np.uint8)
+    image[-1, -1] = 10  # all else is brighter than Otsu's threshold
+    settings = PatchSettings(
+        rules="thesis", size=None, film_window=side, film_step=step, film_breast=0
+    )
+    found = [patch.box for patch in healthy_patches(image, lesions, "Film", settings)]
+    assert found == list(thesis_windows(lesions, side, max(1, int(step * side)), shape))
+
+
+def test_touching_the_widened_box_is_meeting_it():
+    image = np.tile(np.array([[90, 200]], np.uint8), (20, 50))  # half is breast
+    thesis = PatchSettings(rules="thesis", size=None, film_window=20, film_step=0.05)
+    lefts = {
+        rules: {
+            patch.box.left
+            for patch in healthy_patches(
+                image, [Box(40, 5, 50, 9)], "Film", dataclasses.replace(thesis, rules=rules)
+            )
+        }
+        for rules in ("clean", "thesis")
+    }
+    # 10 % of 20 pixels: a window may end before column 38, and start behind column 52.
+    assert lefts["thesis"] == {*range(18), *range(53, 81)}
+    assert lefts["clean"] == {*range(21), *range(50, 81)}
+
+
+def test_windows_of_the_thesis_avoid_all_lesions():
+    image = np.full((224, 1000), 100, np.uint8)
+    image[:, ::2] = 50
+    lesions = [Box(30, 30, 60, 60), Box(900, 30, 930, 60)]
+    settings = PatchSettings(rules="thesis")
+    found = list(healthy_patches(image, lesions, "Film", settings))
+    assert [patch.box.left for patch in found] == [179, 358, 537]
+    assert len(set(found)) == 3
 
 
 def test_lesion_patches_are_cut_in_order_and_native_ones_untouched():
@@ -201,80 +318,25 @@ def test_lesion_patches_of_a_size():
     image = drawn_image(2, 60, 80)
     found = list(lesion_patches(image, [Box(10, 20, 16, 28)], PatchSettings(size=12)))
     assert [p.zoom_group for p in found] == [1, 2, 3]
+    thesis = list(
+        lesion_patches(image, [Box(10, 20, 16, 28)], PatchSettings(rules="thesis", size=12))
+    )
+    for patch in thesis:
+        left, top, right, bottom = patch.box
+        np.testing.assert_array_equal(
+            patch.pixels, resize_as_opencv(image[top:bottom, left:right], 12, 12)
+        )
     for patch in found:
         left, top, right, bottom = patch.box
         assert (patch.pixels.dtype, patch.pixels.shape) == (np.uint8, (12, 12))
         assert patch.pixels.flags.c_contiguous
-        check_resized(patch.pixels, image[top:bottom, left:right])
-
-
-def taps(source, target):
-    """For each output pixel of an axis its {input pixel: weight}, in exact fractions."""
-    for out in range(target):
-        weights = dict.fromkeys(range(source), fractions.Fraction(0))
-        if target <= source:
-            for k in range(source):  # in units of 1 / target of an input pixel
-                overlap = min((out + 1) * source, (k + 1) * target) - max(out * source, k * target)
-                weights[k] = fractions.Fraction(max(0, overlap), source)
-        else:
-            at = fractions.Fraction((2 * out + 1) * source, 2 * target) - fractions.Fraction(1, 2)
-            at = min(max(at, fractions.Fraction(0)), fractions.Fraction(source - 1))
-            low = int(at)
-            weights[low] += 1 - (at - low)
-            if at > low:
-                weights[low + 1] += at - low
-        assert sum(weights.values()) == 1
-        yield {k: weight for k, weight in weights.items() if weight}
-
-
-def check_resized(got, pixels):
-    """Every pixel within half a level of its exact value."""
-    columns = list(taps(pixels.shape[1], got.shape[1]))
-    for y, row in enumerate(taps(pixels.shape[0], got.shape[0])):
-        for x, column in enumerate(columns):
-            exact = sum(
-                v * h * int(pixels[i, j]) for i, v in row.items() for j, h in column.items()
-            )
-            assert abs(got[y, x] - exact) <= 0.5 + 1e-9
-
-
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [
-        ((23, 17), (7, 5)),  # both shrink
-        ((23, 17), (23, 5)),
-        ((5, 8), (11, 9)),  # both grow
-        ((5, 17), (11, 4)),  # one each
-        ((1, 9), (4, 1)),
-        ((1, 1), (3, 2)),
-        ((12, 12), (4, 6)),  # whole factors
-        ((6, 5), (6, 5)),
-    ],
-)
-def test_resize_against_exact_fractions(shape, size):
-    pixels = np.random.default_rng(sum(shape)).integers(0, 256, shape, np.uint8)
-    got = resize(pixels, *size)
-    assert (got.shape, got.dtype) == (size, np.uint8)
-    check_resized(got, pixels)
-
-
-def test_resize_keeps_what_it_must():
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)
-    np.testing.assert_array_equal(resize(pixels, 40, 30), pixels)
-    for level in (0, 1, 254, 255):
-        for size in ((7, 11), (224, 224), (97, 13)):
-            flat = np.full((61, 43), level, np.uint8)
-            np.testing.assert_array_equal(resize(flat, *size), np.full(size, level))
-    blocks = pixels.reshape(20, 2, 15, 2).astype(float).mean(axis=(1, 3))
-    np.testing.assert_array_equal(resize(pixels, 20, 15), np.rint(blocks))
-    ramp = np.tile(np.arange(0, 200, 10, dtype=np.uint8), (3, 1))
-    inside = resize(ramp, 3, 100)[1, 2:-2]  # each input pixel becomes five, 2 levels apart
-    np.testing.assert_array_equal(inside, np.arange(0, 191, 2))
+        np.testing.assert_array_equal(patch.pixels, resize(image[top:bottom, left:right], 12, 12))
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("rules", "theses"),
         ("size", 0),
         ("zooms", (0, 1)),
         ("zooms", (1.5,)),

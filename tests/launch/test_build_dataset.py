@@ -141,10 +141,70 @@ def test_mini_mias_in_part(tmp_path, build):
     assert skips(tmp_path, "mias_patches_8")["mdb009.pgm", "image"].startswith("mdb009.pgm: ")
 
 
+def table(said):
+    """The rows of counts that were printed."""
+    return re.findall(r"^(\w+) +(\d+) +(\d+) +(\d+) +(\d+)$", said, re.MULTILINE)
+
+
+def test_by_the_rules_of_the_thesis_and_back_from_its_format(raw, tmp_path, build):
+    arguments = ["--source=bcdr", f"--raw_dir={raw}", "--patch_size=8"]
+    clean = build(*arguments, f"--data_dir={tmp_path / 'clean'}")
+    assert "in the format of the thesis" not in clean
+    assert not list(tmp_path.rglob("thesis_metadata.jsonl"))
+    rules = ["--patch_rules=thesis", f"--data_dir={tmp_path / 'thesis'}"]
+    said = build(*arguments, *rules, "--thesis_metadata")
+    folder = tmp_path / "thesis/extracted/bcdr_patches_8"
+    assert f"{folder / 'thesis_metadata.jsonl'} has the metadata in the format" in said
+    plan = json.loads((folder / "extraction.json").read_text())
+    assert plan["settings"]["rules"] == "thesis"
+    normal = {name: (int(n), int(m)) for name, _, n, m, _ in table(clean)}
+    for name, _, fewer, benign, _ in table(said):  # windows keep away from lesions
+        assert int(fewer) < normal[name][0] or name[0] == "D"
+        assert int(benign) == normal[name][1]
+    line = refusal(build, *arguments, "--patch_rules=clean", rules[1])
+    assert "has other settings (rules thesis there, clean here)" in line
+    again = build(
+        "--source=thesis", f"--raw_dir={folder}", f"--data_dir={tmp_path}", "--patch_size=8"
+    )
+    assert table(again) == table(said)
+    assert "thesis_patches is prepared as g1_8, g2_8, g3_8, all_8" in again
+    wanted, found = (
+        load.load(where, query.parse(f"{name}/all_8:all[classification=Malign]"))
+        for where, name in [(tmp_path / "thesis", "bcdr_patches"), (tmp_path, "thesis_patches")]
+    )
+    assert [(r.patch_id, r.pixels_sha256) for r, _ in found] == [
+        (r.patch_id, r.pixels_sha256) for r, _ in wanted
+    ]
+
+
+def test_a_thesis_folder_with_faults_is_a_line_each_and_the_rest_is_built(raw, tmp_path, build):
+    build(
+        *("--source=bcdr", f"--raw_dir={raw}", f"--data_dir={tmp_path / 'data'}"),
+        *("--patch_size=8", "--thesis_metadata"),
+    )
+    folder = tmp_path / "data/extracted/bcdr_patches_8"
+    lines = (folder / "thesis_metadata.jsonl").read_text().splitlines()
+    gone = json.loads(lines[4])["file_name"]
+    (folder / gone).unlink()
+    lines[1] = lines[1][:40]
+    (folder / "thesis_metadata.jsonl").write_text("\n".join(lines))
+    said = build(
+        "--source=thesis", f"--raw_dir={folder}", f"--data_dir={tmp_path}", "--patch_size=8"
+    )
+    assert "2 skipped, by reason:" in said
+    assert "1: thesis_metadata.jsonl line 2: is no JSON (" in said
+    assert f"1: thesis_metadata.jsonl line 5: {gone} is missing; restore it" in said
+    assert len(skips(tmp_path, "thesis_patches_8")) == 2
+    total = sum(map(int, table(said)[-1][2:]))
+    assert total == len(lines) - 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--source=bcdr"], "--source=bcdr needs --raw_dir"),
+        (["--source=thesis"], "needs --raw_dir, the folder of the patches"),
+        (["--source=thesis", "--raw_dir=none"], "none: has no metadata.jsonl; give the folder"),
         (["--source=bcdr", "--raw_dir=none"], "none: holds no folder BCDR-<set>_dataset of the"),
         (["--source=mias", "--raw_dir=none"], "none: has no Info.txt; give the folder"),
         (["--source=phantom", "--patch_size=big"], "--patch_size=big is no size"),

@@ -19,7 +19,7 @@ same command then goes on. Many machines train one fleet together (--coordinator
 Slurm, GKE and Cloud TPU) or each for itself (--shard, then `python -m launch.merge`); see
 docs/clusters.md, and launch/cluster/ for files to start from.
 
-How long: an image of 64 pixels at 2000 steps a scale takes 50 minutes on one CPU core, and as
+How long: an image of 64 pixels at 2000 steps a scale takes 35 minutes on one CPU core, and as
 many images at once as there are cores. Healthy runs end each scale with a rec_loss well below 1
 and a critic_loss within about +-1.
 """

@@ -2,7 +2,7 @@
 
 Names follow the SinGAN paper (Shaham et al., ICCV 2019) and its official code; "thesis" is
 M. Buetas, "Synthetic training data generation from a single image for enhanced breast cancer
-diagnosis" (2023, arXiv 2405.19754).
+diagnosis" (2023); its paper is arXiv 2405.19754.
 """
 
 import dataclasses

@@ -10,8 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import yaml
+
+import singan_jax
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("singan_jax", "classify", "data_pipeline", "launch")
@@ -19,6 +23,7 @@ TOP_LEVEL = {
     *PACKAGES,
     *("tests", "docs", ".ci", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md"),
     *("CONTRIBUTING.md", "Makefile", "setup.cfg", "pyproject.toml", ".gitignore", ".gitattributes"),
+    ".pre-commit-config.yaml",
 }
 CHECKPOINT = "singan_jax/workdir/checkpoint.py"
 SHARDING = "singan_jax/devices/sharding.py"
@@ -343,6 +348,96 @@ def test_no_module_imports_in_a_circle():
     assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
+def room_graph(package):
+    """{room: rooms of the same package that its modules import}."""
+    graph = {name: set() for layer in LAYERS[package] for name in layer}
+    for module, imported in module_graph().items():
+        own_package, own = room(module)
+        for other_package, other in map(room, imported):
+            if own_package == other_package == package and other not in ("", own):
+                graph[own].add(other)
+    return graph
+
+
+def reduced(graph):
+    """The arrows of a graph without circles that no way over other arrows replaces."""
+
+    def reached(names):
+        return set(names).union(*(reached(graph[name]) for name in names))
+
+    def replaced(names):
+        return set().union(*(reached(graph[name]) for name in names))
+
+    return {name: others - replaced(others) for name, others in graph.items()}
+
+
+def figures(page):
+    """{package: (arrows, imports, layers)} of the figure and the table of each package's rooms.
+
+    Arrows and imports are {room: rooms}; layers are sets of rooms, from the lowest.
+    """
+    found = {}
+    pattern = r"^## The rooms of `(\w+)`$(.*?)(?=^## |\Z)"
+    for package, section in re.findall(pattern, page, re.MULTILINE | re.DOTALL):
+        arrows, imported, layers = {}, {}, []
+        for start, ends in re.findall(r"^ +(\w+) --> (.+)$", section, re.MULTILINE):
+            arrows.setdefault(start, set()).update(re.findall(r"\w+", ends))
+        row = r"^\| (\d*) ?\| `(\w+)` \|[^|]+\|([\w ]*)\|$"
+        for layer, name, others in re.findall(row, section, re.MULTILINE):
+            imported[name] = set(others.split())
+            layers += [set()] if layer else []
+            layers[-1].add(name)
+        found[package] = arrows, imported, layers
+    return found
+
+
+def figure_faults(page):
+    """What the figures and tables of rooms on a page say that is not so, or leave out."""
+    shown = figures(page)
+    if set(shown) != set(LAYERS):
+        yield f"there are figures of {sorted(shown)}"
+    for package, (arrows, imported, layers) in shown.items():
+        true = room_graph(package)
+        if layers != [set(names) for names in LAYERS[package]]:
+            yield f"{package}: the table has other layers"
+        for name in {**true, **imported, **arrows}:
+            needed, drawn = true.get(name), arrows.get(name, set())
+            if imported.get(name) != needed:
+                yield f"{package}: {name} imports {needed}, in the table {imported.get(name)}"
+            if drawn != reduced(true).get(name):
+                yield f"{package}: {name} imports {needed}, in the figure {drawn}"
+
+
+def test_figures_show_the_imports_between_rooms():
+    assert list(figure_faults((ROOT / "docs/design.md").read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("fleet --> samples", "fleet --> workdir", "in the figure {'workdir'}"),
+        ("    manipulate --> fleet\n", "", "in the figure set()"),
+        ("evaluate --> samples &", "evaluate --> conv & samples &", "evaluate imports"),
+        ("    config --> errors", "    config --> errors\n    errors --> files", "{'files'}"),
+        ("pure functions | config conv |", "pure functions | config |", "in the table {'config'}"),
+        ("as arrays | errors |", "as arrays | errors conv |", "torch_files imports"),
+        ("| 5 | `workdir`", "| | `workdir`", "singan_jax: the table has other layers"),
+        ("| | `crops` | random", "| | `crop` | random", "crops imports set(), in the table None"),
+        ("## The rooms of `classify`", "## Rooms", "figures of ['singan_jax']"),
+    ],
+)
+def test_a_wrong_figure_is_found(old, new, fault):
+    page = (ROOT / "docs/design.md").read_text()
+    assert page.count(old) == 1
+    found = list(figure_faults(page.replace(old, new)))
+    assert any(fault in line for line in found), found
+
+
+def test_arrows_that_others_replace_are_left_out():
+    graph = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set(), "e": {"d"}}
+    assert reduced(graph) == {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": set(), "e": {"d"}}
+
+
 def unmapped(folder):
     """Files and folders of a room that the docstring of its `__init__` does not list."""
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
@@ -387,6 +482,26 @@ def test_constraints_pin_every_dependency_within_its_range():
         assert all(re.fullmatch(r"[\w.-]+==[\w.!]+", line) for line in lines)
         pinned = {normalised(line.split("==")[0]) for line in lines}
         assert declared_for("tests/") - {"torch"} <= pinned
+
+
+def test_the_version_is_said_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "singan_jax.__version__"}
+    version = singan_jax.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_pre_commit_runs_what_make_lint_runs():
+    makefile = (ROOT / "Makefile").read_text()
+    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    wanted = [line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()]
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    assert [hook["entry"] for hook in local["hooks"]] == wanted
+    assert all(hook["language"] == "system" for hook in local["hooks"])
+    assert not any(hook["pass_filenames"] for hook in local["hooks"])
 
 
 def run_tool(*arguments):

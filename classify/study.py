@@ -25,13 +25,15 @@ from classify import costs
 from classify.backbones.backbone import Backbone, load_backbone
 from classify.cells import Results, StudyError
 from classify.classifiers import predict
-from classify.plan import synthetic
+from classify.plan import protocol, synthetic
 from classify.plan.config import GRID, StudyConfig
 from classify.plan.plan import Plan, make, table
-from classify.statistics import statistics
+from classify.statistics import statistics, subgroups
 from singan_jax import runtime
 from singan_jax.files import differences, write_atomically
 from singan_jax.workdir.record import locked
+
+_FORMAT = 2  # of study.json; in 1 the paper's protocol is called thesis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Study:
       results: all predictions.
       summary: see `statistics.summarize`.
       comparisons: see `statistics.compare`.
-      subgroups: see `statistics.subgroups`.
+      subgroups: see `subgroups.subgroups`.
     """
 
     plan: Plan
@@ -102,7 +104,9 @@ def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
     """The plan and its cost as text."""
     tables = [table(plan), costs.table(plan, backbone, train_generators)]
     lines = [table.to_string(index=False, float_format="{:.1f}".format) for table in tables]
-    return "\n\n".join([*lines, f"Backbone: {backbone.origin}"])
+    name = plan.config.protocol
+    folds = f"Protocol: {name}, {len(plan.folds)} folds: {protocol.MEANINGS[name]}"
+    return "\n\n".join([*lines, f"{folds}\nBackbone: {backbone.origin}"])
 
 
 def run(
@@ -157,17 +161,19 @@ def _run(
         train_zooms=plan.config.train_zooms,
         test_zooms=plan.config.test_zooms,
         predictions=predictions,
+        redrawn_test=plan.config.redrawn_test,
+        fill_zooms=plan.config.fill_zooms,
     )
     with stages.stage("statistics"):
         draws, seed = plan.config.bootstrap, plan.config.seed
         summary = statistics.summarize(results, draws, seed)
         comparisons = statistics.compare(results, draws, seed)
-        subgroups = statistics.subgroups(results, draws, seed)
+        by_subgroup = subgroups.subgroups(results, draws, seed)
     tables = {"plan": table(plan), "summary": summary, "comparisons": comparisons}
-    for name, frame in (tables | {"subgroups": subgroups}).items():
+    for name, frame in (tables | {"subgroups": by_subgroup}).items():
         write_atomically(folder / f"{name}.csv", frame.to_csv(index=False))
     _log(folder, stages)
-    return Study(plan, backbone, samples, results, summary, comparisons, subgroups)
+    return Study(plan, backbone, samples, results, summary, comparisons, by_subgroup)
 
 
 def _claim(
@@ -178,21 +184,47 @@ def _claim(
     for record in plan.records:
         digest.update(f"{record.patch_id} {record.pixels_sha256}\n".encode())
     stated = {
-        **{f"study.{k}": v for k, v in plan.config.to_dict().items() if k not in GRID},
-        **{f"config.{name}": value for name, value in plan.singan.to_dict().items()},
+        **_settings(plan.config, plan.singan),
         "patches": digest.hexdigest(),
         "backbone": backbone.digest,
         "samples": str(samples_dir) if samples_dir else None,
     }
     path = folder / "study.json"
+    if path.exists():
+        old = _decided(path)
+        if stated["study.protocol"] == "thesis" and old["study.protocol"] == "paper":
+            raise StudyError(
+                f"{folder}: its test patients are the same in all folds, which is `protocol`=paper "
+                "(in earlier versions thesis, which now draws them anew for each fold); go on with "
+                "`protocol`=paper, or choose another `workdir`"
+            )
+        if changes := differences(old, stated):
+            raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
+    content = {"format": _FORMAT, "decides": stated, "study": plan.config.to_dict()}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def _settings(config: StudyConfig, singan: singan_jax.Config) -> dict[str, Any]:
+    """The settings that decide the results of cells, as study.json has them."""
+    values = {**config.to_dict(), "sources": ",".join(config.sources), "folds": config.num_folds}
+    if config.protocol != "cross-validation":  # where a fold depends on how many there are
+        del values["folds"]
+    return {
+        **{f"study.{name}": value for name, value in values.items() if name not in GRID},
+        **{f"config.{name}": value for name, value in singan.to_dict().items()},
+    }
+
+
+def _decided(path: pathlib.Path) -> dict[str, Any]:
+    """What decided the results in a folder; settings that it does not know had their defaults."""
     try:
-        old = json.loads(path.read_text())["decides"] if path.exists() else stated
+        content = json.loads(path.read_text())
+        old = {**_settings(StudyConfig(), singan_jax.Config()), **content["decides"]}
+        if content.get("format", 1) == 1 and old["study.protocol"] == "thesis":
+            old["study.protocol"] = "paper"
     except (json.JSONDecodeError, KeyError) as error:
         raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
-    if changes := differences(old, stated):
-        raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
-    content = {"decides": stated, "study": plan.config.to_dict()}
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    return old
 
 
 def versions() -> dict[str, str]:

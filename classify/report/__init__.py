@@ -2,6 +2,7 @@
 
 style          style sheet and HTML
 tables         its tables
+zoom_matrix    ROC-AUC by train, fill and test zoom
 plots          its plots, as SVG
 gallery        patches, real and synthetic, and the worst mistakes
 report         the page of given results

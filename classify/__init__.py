@@ -8,8 +8,8 @@ May import `singan_jax` and `data_pipeline`, never `launch`.
     plan/         what will run: settings, patients, training sets
     backbones/    networks that turn patches into features
     classifiers/  training on features, and predictions
-    statistics/   what predictions say together, with intervals
+    statistics/   what all predictions together say, with intervals
     costs         what a study costs, estimated before it starts
     study         all stages of a study, each of which resumes
-    report/       the page on which it ends
+    report/       the page of its results
 """

@@ -60,9 +60,45 @@ class Zooms(NamedTuple):
     fill: str = ""
 
 
+class EpochMeasures(NamedTuple):
+    """How well a classifier does in each epoch, on the training set, then on the validation set.
+
+    Of the training set each patch as the epoch visits it, before the step that it is for; of the
+    validation set all patches after the epoch. Patches count as the most probable class.
+
+    Attributes:
+      confusion: (epochs, 2, classes, classes) int32, patches by class and called class.
+      roc_auc: (epochs, 2, classes) float32, of each class against the others; NaN where the class
+        or every other one has no patch.
+    """
+
+    confusion: np.ndarray
+    roc_auc: np.ndarray
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """(epochs, 2)."""
+        right = np.trace(self.confusion, axis1=2, axis2=3)
+        return np.asarray(right / self.confusion.sum((2, 3)))
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(epochs, 2, classes); NaN where nothing is called that class."""
+        return self._right(axis=2)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(epochs, 2, classes); NaN where the class has no patch."""
+        return self._right(axis=3)
+
+    def _right(self, axis: int) -> np.ndarray:
+        right, all_ = np.diagonal(self.confusion, axis1=2, axis2=3), self.confusion.sum(axis)
+        return np.divide(right, all_, out=np.full(right.shape, np.nan), where=all_ > 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What one trained classifier says of the test patches of its fold, of all zoom groups.
+    """What one trained classifier predicts for its fold's test patches, of all zoom groups.
 
     Attributes:
       cell: which classifier.
@@ -70,7 +106,8 @@ class Prediction:
       probabilities: by variant, (n, classes) float32; rows sum to 1.
       curves: (epochs, 2) float32, mean cross-entropy on training and validation set after each
         epoch.
-      best_epoch: that of the least validation loss, from 0; its weights made the predictions.
+      best_epoch: the one with the least validation loss, from 0; its weights made the predictions.
+      measures: of each epoch; None where an earlier version made the file.
     """
 
     cell: Cell
@@ -78,6 +115,7 @@ class Prediction:
     probabilities: dict[Variant, np.ndarray]
     curves: np.ndarray
     best_epoch: int
+    measures: EpochMeasures | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +181,10 @@ def label_of(record: PatchRecord, task: str) -> int:
 
 
 def zoom_groups(text: str) -> frozenset[int]:
-    """Zoom groups that a text such as "1" or "1+3" names; healthy patches, group 0, always.
+    """Zoom groups that a text such as "1" or "1+3" names, and group 0, the healthy patches.
 
     Raises:
-      StudyError: it names none of 1, 2, 3.
+      StudyError: it names anything but 1, 2 and 3.
     """
     parts = text.split("+")
     if not set(parts) <= {"1", "2", "3"} or len(set(parts)) < len(parts):
@@ -155,7 +193,7 @@ def zoom_groups(text: str) -> frozenset[int]:
 
 
 def ensemble_members(regime: str) -> tuple[str, ...]:
-    """The regimes whose models an ensemble averages; empty for a regime that is none.
+    """The regimes whose models an ensemble averages; empty for a regime that is not an ensemble.
 
     An ensemble is written as `ensemble:singan-4` or `ensemble:singan-4+oversample-4`.
     """

@@ -39,8 +39,8 @@ def table(plan: Plan, backbone: Backbone, train_generators: bool) -> pd.DataFram
 
     Args:
       plan: of the study.
-      backbone: that computes the features.
-      train_generators: whether they are to be trained, rather than samples given.
+      backbone: the network that computes the features.
+      train_generators: whether generators are trained, rather than samples given.
 
     Returns:
       One row for each stage: stage, work, minutes.
@@ -75,14 +75,14 @@ def _zooms(plan: Plan) -> str:
 
 
 def _iteration_cost(plan: Plan) -> float:
-    """Of one iteration at every scale of one generator, in units of `relative_cost`."""
+    """The cost of one iteration at every scale of one generator, in units of `relative_cost`."""
     size = plan.config.patch_size
     scales = Pyramid.of((size, size), plan.singan)
     return sum(relative_cost(plan.singan, scales, n) for n in range(scales.num_scales))
 
 
 def _backbone_flops(backbone: Backbone) -> float:
-    """Of one patch, as XLA counts them; NaN where it does not."""
+    """FLOPs of one patch, as XLA counts them; NaN where it gives no count."""
     size = backbone.input_size
     patch = jax.ShapeDtypeStruct((1, size, size, 1), jnp.uint8)
     lowered = jax.jit(backbone.features).lower(backbone.variables, patch)

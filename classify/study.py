@@ -4,6 +4,7 @@ study.json        settings and what else decides the results; other settings nee
 runs.jsonl        one line a run: command, versions, seconds of each stage
 fleet/ samples/   the generators and what was drawn from them
 features/ cells/  features of patches, predictions of classifiers
+models/           the classifiers
 plan.csv summary.csv comparisons.csv subgroups.csv   results as tables
 report.html       results as a page
 """
@@ -18,10 +19,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import pandas as pd
 
 import singan_jax
 from classify import costs
+from classify.backbones import choice
 from classify.backbones.backbone import Backbone, load_backbone
 from classify.cells import Results, StudyError
 from classify.classifiers import predict
@@ -42,7 +45,7 @@ class Study:
 
     Attributes:
       plan: what was done.
-      backbone: that the classifiers are made of.
+      backbone: the network that the classifiers are built on.
       samples: the synthetic patches, by source and number.
       results: all predictions.
       summary: see `statistics.summarize`.
@@ -60,7 +63,7 @@ class Study:
 
 
 class Stages:
-    """Announces the stages of a study and takes their time."""
+    """Announces the stages of a study and times them."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -79,21 +82,24 @@ def prepare(
     singan: singan_jax.Config,
     data_dir: pathlib.Path,
     samples_dir: pathlib.Path | None = None,
+    folder: pathlib.Path | None = None,
 ) -> tuple[Plan, Backbone]:
-    """Plans a study and loads its backbone: whatever can be wrong shows here.
+    """Plans a study and loads its backbone; all that can be wrong with either shows here.
 
     Args:
       config: of the study.
       singan: of the generators.
       data_dir: where the dataset was prepared.
       samples_dir: samples to use instead of training generators, with their manifests.
+      folder: the work folder, if there is one yet: with backbone auto it goes on with its own.
 
     Raises:
-      InputError: see `plan.make`, `backbone.load_backbone` and `synthetic.rows`.
+      InputError: see `plan.make`, `choice.choose`, `backbone.load_backbone` and `synthetic.rows`.
     """
-    backbone = load_backbone(
-        config.backbone, config.weights or None, config.input_size, config.seed
-    )
+    begun = _decides(folder / "study.json").get("study.backbone") if folder else None
+    name, weights, reason = choice.choose(config.backbone, config.weights, begun)
+    backbone = load_backbone(name, weights, config.input_size, config.seed, config.crop_from)
+    backbone = dataclasses.replace(backbone, reason=reason)
     usable = None
     if samples_dir is not None:
         usable = {str(row["member"]) for _, row in synthetic.rows(samples_dir)}
@@ -101,12 +107,15 @@ def prepare(
 
 
 def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
-    """The plan and its cost as text."""
+    """The backbone, the plan and its cost as text."""
     tables = [table(plan), costs.table(plan, backbone, train_generators)]
     lines = [table.to_string(index=False, float_format="{:.1f}".format) for table in tables]
+    if plan.config.keep_models and plan.config.train != "head":
+        megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(backbone.variables)) / 1e6
+        lines.append(f"Networks are kept in models/, {len(plan.sets)} files of {megabytes:.0f} MB")
     name = plan.config.protocol
-    folds = f"Protocol: {name}, {len(plan.folds)} folds: {protocol.MEANINGS[name]}"
-    return "\n\n".join([*lines, f"{folds}\nBackbone: {backbone.origin}"])
+    lines.append(f"Protocol: {name}, {len(plan.folds)} folds: {protocol.MEANINGS[name]}")
+    return "\n\n".join([f"Backbone: {backbone.origin} ({backbone.reason})", *lines])
 
 
 def run(
@@ -116,8 +125,8 @@ def run(
 
     Args:
       plan: of the study.
-      backbone: that was loaded for it.
-      folder: its work folder, made if need be.
+      backbone: the one loaded for it.
+      folder: its work folder; created if missing.
       samples_dir: as for `prepare`.
 
     Returns:
@@ -150,6 +159,11 @@ def _run(
     with stages.stage("features and classifiers"):
         pool = predict.make_pool(plan, samples)
         predictions = predict.train_and_predict(plan, pool, backbone, folder)
+        if plan.config.keep_models and (count := predict.without_model(plan, folder)):
+            print(
+                f"{count} classifiers have predictions but no file in models/, as the run that "
+                "trained them kept none; delete their files in cells/ to train them again"
+            )
     test = plan.test_rows
     results = Results(
         task=plan.config.task,
@@ -179,52 +193,57 @@ def _run(
 def _claim(
     folder: pathlib.Path, plan: Plan, backbone: Backbone, samples_dir: pathlib.Path | None
 ) -> None:
-    """Makes the folder this study's; refuses one with other settings, but for the grid's."""
+    """Claims the folder for this study; refuses it if settings outside the grid differ."""
     digest = hashlib.sha256()
     for record in plan.records:
         digest.update(f"{record.patch_id} {record.pixels_sha256}\n".encode())
     stated = {
-        **_settings(plan.config, plan.singan),
+        **_settings(plan.config, plan.singan, backbone.name),
         "patches": digest.hexdigest(),
         "backbone": backbone.digest,
         "samples": str(samples_dir) if samples_dir else None,
     }
     path = folder / "study.json"
-    if path.exists():
-        old = _decided(path)
+    if old := _decides(path):
         if stated["study.protocol"] == "thesis" and old["study.protocol"] == "paper":
             raise StudyError(
                 f"{folder}: its test patients are the same in all folds, which is `protocol`=paper "
                 "(in earlier versions thesis, which now draws them anew for each fold); go on with "
                 "`protocol`=paper, or choose another `workdir`"
             )
-        if changes := differences(old, stated):
+        # What a study from before there was a setting did is what the setting's default does.
+        defaults = _settings(StudyConfig(), singan_jax.Config(), StudyConfig().backbone)
+        if changes := differences(defaults | old, stated):
             raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
     content = {"format": _FORMAT, "decides": stated, "study": plan.config.to_dict()}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
-def _settings(config: StudyConfig, singan: singan_jax.Config) -> dict[str, Any]:
+def _settings(config: StudyConfig, singan: singan_jax.Config, backbone: str) -> dict[str, Any]:
     """The settings that decide the results of cells, as study.json has them."""
-    values = {**config.to_dict(), "sources": ",".join(config.sources), "folds": config.num_folds}
+    values = {**config.to_dict(), "backbone": backbone, "sources": ",".join(config.sources)}
+    values["folds"] = config.num_folds
+    left_out = {*GRID, "weights"}  # the backbone's digest says more than the path of a file
     if config.protocol != "cross-validation":  # where a fold depends on how many there are
-        del values["folds"]
+        left_out.add("folds")
     return {
-        **{f"study.{name}": value for name, value in values.items() if name not in GRID},
+        **{f"study.{name}": value for name, value in values.items() if name not in left_out},
         **{f"config.{name}": value for name, value in singan.to_dict().items()},
     }
 
 
-def _decided(path: pathlib.Path) -> dict[str, Any]:
-    """What decided the results in a folder; settings that it does not know had their defaults."""
+def _decides(path: pathlib.Path) -> dict[str, Any]:
+    """What decides the results of the study that a folder holds; empty where it holds none."""
+    if not path.exists():
+        return {}
     try:
         content = json.loads(path.read_text())
-        old = {**_settings(StudyConfig(), singan_jax.Config()), **content["decides"]}
-        if content.get("format", 1) == 1 and old["study.protocol"] == "thesis":
-            old["study.protocol"] = "paper"
-    except (json.JSONDecodeError, KeyError) as error:
+        decides = dict(content["decides"])
+        if content.get("format", 1) == 1 and decides["study.protocol"] == "thesis":
+            decides["study.protocol"] = "paper"
+        return decides
+    except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
-    return old
 
 
 def versions() -> dict[str, str]:

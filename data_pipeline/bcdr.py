@@ -3,7 +3,7 @@
 The source's folder holds some or all of `BCDR-{F01,F02,F03,D01,D02,DN01}_dataset`, each with
 `bcdr_<set>_img.csv`, `bcdr_<set>_outlines.csv` (not DN01, whose images are normal) and the images,
 `patient_<p>/study_<s>/img_<p>_<s>_<series>_<view>.tif`. F03 has its images, and perhaps its tables,
-one folder deeper and knows no series. A lesion's mask may be beside its image, as
+one folder deeper, and has no series. A lesion's mask may be beside its image, as
 `img_..._mask_id_<lesion>.tif`.
 
 A row's image is located by its ids and view, and the file name in the row must agree with them: no
@@ -54,7 +54,7 @@ def read(root: pathlib.Path) -> Reading:
     """Reads which images there are and what is on them; decodes no pixels.
 
     Healthy patches may be cut, as in the thesis, from films with a lesion and from all of DN01; but
-    not from a film with a row of outlines left out, which may be of a lesion nobody then avoids.
+    not from a film with a row of outlines left out, which may be of a lesion.
 
     Args:
       root: folder with the sets, any of the six.

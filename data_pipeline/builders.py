@@ -4,11 +4,11 @@
     <data_dir>/<name>/<config>/<version>/           the TFDS dataset, one for each config
 
 Configs are `g1`, `g2`, `g3` and `all`: lesions of zoom group 1, 2, 3 or of all three. The healthy
-patches, zoom group 0, are in each of them. Patches are 224x224 pixels; those of other sizes have
-the size behind the group: `g1_64` is 64x64, `g1_native` as large as they were cut.
+patches, zoom group 0, are in each of them. Patches are 224x224 pixels; for other sizes, the
+size follows the group: `g1_64` is 64x64, `g1_native` as large as they were cut.
 
-There are two splits, `test` and `train`, by patient: the paper's 10 % and all others. Which patient
-is where is the same for all configs and sizes; `info.metadata` lists them, and the paper's folds.
+There are two splits, `test` and `train`, by patient: the paper's 10 % and all others. Each patient
+is in the same split for all configs and sizes; `info.metadata` lists them, and the paper's folds.
 """
 
 import abc
@@ -36,7 +36,7 @@ from data_pipeline.patches import PatchSettings
 
 GROUPS = {"g1": (1,), "g2": (2,), "g3": (3,), "all": (1, 2, 3)}  # zooms of the lesions
 DEFAULT_SIZE = 224
-MAX_SIZE = 9999  # what has room in the name of a config
+MAX_SIZE = 9999  # the most that the name of a config has room for
 SPLIT_SEED = 0
 
 
@@ -63,8 +63,8 @@ def config_named(name: str) -> PatchesConfig:
     found = re.fullmatch(rf"({'|'.join(GROUPS)})(?:_([1-9][0-9]{{0,3}}|native))?", name)
     if not found or found[2] == str(DEFAULT_SIZE):
         raise DataError(
-            f"there is no config {name!r}; write {', '.join(GROUPS)}, for patches of another size"
-            f" than {DEFAULT_SIZE} such as g1_64, or g1_native for those as they were cut"
+            f"there is no config {name!r}; write {', '.join(GROUPS)}, or with another size"
+            f" than {DEFAULT_SIZE}, as in g1_64, or g1_native for patches as they were cut"
         )
     size = None if found[2] == "native" else int(found[2] or DEFAULT_SIZE)
     zooms = GROUPS[found[1]]
@@ -117,8 +117,8 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         """Reads the source and cuts its patches, or what is missing of them.
 
         Args:
-          root: folder that holds the source. If a phantom wrote it, windows of films are as much
-            smaller as its films are.
+          root: folder that holds the source. If a phantom wrote it, windows of films are
+            smaller by as much as its films are.
           data_dir: folder of all datasets.
           size: of patches in pixels, None for native.
           workers: processes.
@@ -199,8 +199,8 @@ def prepare(
 ) -> ExtractionResult:
     """Extracts the patches of a source and prepares its four configs of a size.
 
-    The same call again does what is left to do: what was interrupted goes on, and a config is
-    packed anew where its patches are no longer those that were extracted.
+    Repeating the call does what is left to do: it continues what was interrupted, and packs a
+    config anew if its patches are no longer those that were extracted.
 
     Args:
       builder_class: of the source.
@@ -247,7 +247,7 @@ def _pack(builder: PatchesBuilder, root: pathlib.Path) -> None:
 def _provenance(
     folder: pathlib.Path, parts: dict[str, list[PatchRecord]], drawn: splits.Splits
 ) -> dict[str, Any]:
-    """What the dataset's info states besides TFDS' own."""
+    """What the dataset's info states besides TFDS' own entries."""
     synthetic = any(record.synthetic for part in parts.values() for record in part)
     return {
         "notice": f"{phantom.LABEL}." if synthetic else "",
@@ -277,5 +277,5 @@ def _packed_digest(folder: pathlib.Path) -> str | None:
 
 
 def _digest(folder: pathlib.Path) -> str:
-    """Hex SHA-256 over all metadata; as that has hashes of the pixels, over the patches too."""
+    """Hex SHA-256 over all metadata, and so over the patches too, whose hashes they hold."""
     return hashlib.sha256((folder / patch_records.METADATA).read_bytes()).hexdigest()

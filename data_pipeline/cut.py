@@ -1,8 +1,8 @@
 """Cuts the patches of one mammogram and writes them, whole or not at all.
 
-    patches/<image_id>/         put in place when all of it is there
+    patches/<image_id>/         put in place once it is complete
       <patch_id>.png            8-bit grayscale
-      <patch_id>_mask.png       255 where the lesion is, else 0; of patches of lesions
+      <patch_id>_mask.png       255 where the lesion is, else 0; for patches of lesions
       mammogram.json            records and skips, and the hash of the files they come from
 
 A patch's id is `<image_id>_lesion_<lesion_id>_z<zoom>` or `<image_id>_healthy_<number>`.
@@ -35,7 +35,7 @@ class Job(NamedTuple):
 
     Attributes:
       mammogram: to cut from.
-      folder: of its patches; its name is the image id, its parent's that of all patches.
+      folder: for its patches, named by the image id; its parent holds those of all mammograms.
       settings: which patches.
     """
 
@@ -49,7 +49,7 @@ class Unit(NamedTuple):
 
     Attributes:
       records: of its patches.
-      skips: its lesions that could not be used, or itself.
+      skips: its lesions that could not be used, or the mammogram itself.
       reused: whether an earlier run had done it.
     """
 
@@ -72,7 +72,7 @@ def cut(job: Job) -> Unit:
 
     Raises:
       OSError: the folder cannot be written.
-      DataError: it was damaged after it was written.
+      DataError: the folder was damaged after it was written.
     """
     mammogram, folder, settings = job
     digest = _files_digest(mammogram)
@@ -108,7 +108,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object that an earlier run wrote.
 
     Raises:
-      DataError: it is missing or damaged.
+      DataError: the file is missing or damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -133,7 +133,7 @@ def _files_digest(mammogram: Mammogram) -> str:
 
 
 def _locate(mammogram: Mammogram, shape: tuple[int, int]) -> tuple[_Located, list[Skip]]:
-    """Lesions with their bounding boxes and masks, and those that have none."""
+    """Lesions with their bounding boxes and masks, and skips for those that have none."""
     located, skips = [], []
     for lesion in mammogram.lesions:
         try:

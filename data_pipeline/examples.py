@@ -1,6 +1,6 @@
 """Patch records as TFDS examples: a line of `metadata.jsonl`, one feature a field.
 
-What is missing, null there, is an empty `lesion_id`, an `age` that is NaN and a `density` of -1.
+A missing value, null there, becomes an empty `lesion_id`, an `age` of NaN, a `density` of -1.
 """
 
 from typing import Any

@@ -2,7 +2,7 @@
 
     extraction.json             settings, source, versions and command; written first
     patches/<image_id>/         one folder a mammogram, see `cut`
-    metadata.jsonl, *.csv       see `metadata`; written when all mammograms are done
+    metadata.jsonl, *.csv       see `patch_records`; written when all mammograms are done
     skipped.jsonl               what readers and extraction left out, and why
 
 A mammogram's folder depends on its files, its annotations and the settings alone, so neither the
@@ -60,13 +60,13 @@ def extract(
 ) -> ExtractionResult:
     """Cuts the patches of all mammograms and writes them with their metadata.
 
-    The same call again goes on with what an interrupted one left, and then gives what one
-    uninterrupted call gives. A mammogram whose image or mask changed since is done again. One that
+    Repeating the call continues what an interrupted one left, and gives the same result as one
+    uninterrupted call. A mammogram whose image or mask has changed since is done again. One that
     cannot be read becomes a skip.
 
     Args:
       reading: of one source.
-      out: folder to write to; made if need be.
+      out: folder to write to; created if missing.
       settings: which patches.
       workers: processes; each holds one mammogram at a time. 1 stays in this process. With more,
         the calling script needs the usual `if __name__ == "__main__"`.
@@ -112,7 +112,7 @@ def _check_names(mammograms: Sequence[Mammogram]) -> None:
 
 @contextlib.contextmanager
 def _locked(out: pathlib.Path) -> Iterator[None]:
-    """Makes the folder, holds it for one process, and names it when it cannot be written to."""
+    """Creates the folder and locks it for one process; names it when it cannot be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with (out / ".lock").open("w") as lock:
@@ -159,7 +159,7 @@ def _begin(out: pathlib.Path, reading: Reading, settings: PatchSettings) -> None
 
 
 def _fingerprint(mammograms: Sequence[Mammogram]) -> str:
-    """Hex SHA-256 over everything read of the mammograms but where the source's root is."""
+    """Hex SHA-256 over everything read of the mammograms, except where the source's root is."""
     digest = hashlib.sha256()
     for mammogram in mammograms:
         row = dataclasses.asdict(mammogram)

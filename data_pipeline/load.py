@@ -37,7 +37,7 @@ def load(data_dir: pathlib.Path, wanted: Query) -> list[tuple[PatchRecord, np.nd
       Each record with its pixels, (H, W, 1) uint8, by patch id.
 
     Raises:
-      DataError: the dataset is not prepared or is damaged, or the query fits nothing in it.
+      DataError: the dataset is not prepared or is damaged, or nothing in it matches the query.
     """
     with _opened(data_dir, wanted.dataset, wanted.config) as builder:
         known = (*sorted(builder.info.splits), "all")

@@ -46,8 +46,8 @@ def find(root: pathlib.Path, source: str) -> pathlib.Path:
 def load(path: pathlib.Path) -> np.ndarray:
     """Loads a mammogram or a mask.
 
-    An inverted (MINISWHITE) TIFF is turned the right way; a tag that asks for a rotation is not
-    obeyed, since outlines refer to the pixels as stored.
+    An inverted (MINISWHITE) TIFF has its levels inverted back; a tag that asks for a rotation is
+    ignored, since outlines refer to the pixels as stored.
 
     Args:
       path: a TIFF of one page or a PGM; its content decides, not its suffix.
@@ -81,12 +81,12 @@ def pgm_shape(path: pathlib.Path) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _faults_name(path: pathlib.Path) -> Iterator[None]:
-    """Makes whatever goes wrong with a file a DataError of one line that names it."""
+    """Turns whatever goes wrong with a file into a DataError of one line that names it."""
     try:
         yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except Exception as error:  # decoders document no common base of what damage makes them raise
+    except Exception as error:  # decoders document no common base of their errors on damage
         reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
         problem = f"cannot be read or is damaged ({reason or type(error).__name__})"
         raise DataError(f"{path}: {problem}; replace it by an intact copy") from error

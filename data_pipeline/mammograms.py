@@ -1,4 +1,4 @@
-"""What every reader yields and every later step takes: mammograms, their lesions, what was skipped.
+"""What every reader returns and later steps take: mammograms, their lesions, what was skipped.
 
 Coordinates are pixels of the stored image, origin in its top left corner, x to the right and y
 down, whatever the annotation's own convention is.
@@ -96,7 +96,7 @@ class Skip:
     """Something that was left out, and why.
 
     Attributes:
-      source: file it stands in, relative to the root.
+      source: file that it is in, relative to the root.
       where: row, lesion or image concerned; empty for the whole file.
       reason: one line.
     """

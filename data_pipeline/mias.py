@@ -1,8 +1,8 @@
 """Reads the annotations of mini-MIAS: Suckling et al. (1994), Excerpta Medica 1069, 375-378.
 
 A folder holds `Info.txt` as distributed and some or all of the films, `mdb001.pgm` to
-`mdb322.pgm`, each 1024 x 1024 pixels. Circles are taken from their bottom left origin to our top
-left one, and what the database calls by other names is called by ours:
+`mdb322.pgm`, each 1024 x 1024 pixels. Circles are converted from their bottom left origin to our
+top left one, and the database's terms to ours:
 
 * Laterality: odd films are of the left breast, even ones of the right. Info.txt says the opposite,
   but the lead letters on the films themselves and the file names of the full-size database
@@ -10,7 +10,7 @@ left one, and what the database calls by other names is called by ours:
 * Density: fatty 1, fatty-glandular 2, dense-glandular 3. MIAS has three classes and none of them is
   a BI-RADS class; these are the nearest by description, and 3 stands for both 3 and 4.
 * Findings: CALC is a calcification; CIRC, SPIC and MISC, all masses, are nodules; ARCH is an
-  architectural distortion. An asymmetry (ASYM) is none of BCDR's findings.
+  architectural distortion. An asymmetry (ASYM) is not among BCDR's findings.
 """
 
 import os
@@ -57,11 +57,11 @@ def read(root: pathlib.Path) -> Reading:
       root: folder with Info.txt and the films.
 
     Returns:
-      The films that are in the folder, and as skipped all else that is listed or in the folder;
-      films that are not there are one entry together.
+      The films that are in the folder; and, as skips, all else that is listed or in the folder,
+      with one entry for all films that are missing.
 
     Raises:
-      DataError: root is no such folder, or none of its films can be used.
+      DataError: root has no Info.txt, or none of its films can be used.
     """
     root = pathlib.Path(root)
     if not (root / INFO).is_file():
@@ -131,7 +131,7 @@ def _circle(x: int, y: int, radius: int) -> tuple[tuple[int, int], ...]:
     """A polygon through the circle's four extremes, all in pixels; y counts from the bottom.
 
     The lowest row of pixels is 0 in MIAS' coordinates, as the leftmost column is, and 1023 in ours:
-    hence 1023 - y, not 1024 - y, which is meant for edges of pixels.
+    hence 1023 - y, not 1024 - y, which would be right for edges of pixels.
     """
     angles = 2 * np.pi * np.arange(_VERTICES) / _VERTICES
     columns = np.rint(x + radius * np.cos(angles)).astype(int)

@@ -30,7 +30,7 @@ def lesion_mask(lesion: Lesion, shape: tuple[int, int]) -> np.ndarray:
       (H, W) bool, True in the lesion; its bounding box is at least 2 x 2 pixels.
 
     Raises:
-      DataError: one line, where the outline is wholly outside the image, the lesion has no area,
+      DataError: the outline is wholly outside the image, the lesion has no area,
         the mask file cannot be read or is of another size, or mask and outline disagree.
     """
     name = f"lesion {lesion.lesion_id}"

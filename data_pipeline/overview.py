@@ -85,7 +85,7 @@ def counts(records: Sequence[PatchRecord]) -> pd.DataFrame:
 
 
 def skip_lines(skips: Sequence[Skip]) -> list[str]:
-    """How many there are of each kind of skip, most frequent first, and an example of each."""
+    """How many skips of each kind there are, most frequent first, with an example of each."""
     kinds: dict[str, list[Skip]] = {}
     for skip in skips:
         kinds.setdefault(re.sub(r"\S*\d\S*", "#", skip.reason), []).append(skip)
@@ -100,7 +100,7 @@ def skip_lines(skips: Sequence[Skip]) -> list[str]:
 
 
 def _examples(records: Sequence[PatchRecord]) -> list[PatchRecord | None]:
-    """Up to `_ACROSS` patches from everywhere in a group; of lesions, each at all its zooms."""
+    """Up to `_ACROSS` patches spread over a group; of lesions, each at all its zooms."""
     lesions: dict[tuple[str, str | None], dict[int, PatchRecord]] = {}
     for record in records:
         key = (record.image_id, record.lesion_id or record.patch_id)
@@ -156,7 +156,7 @@ def _draw_charts(
 def _draw_bars(
     axes: Axes, records: Sequence[PatchRecord], value: Callable[[PatchRecord], str]
 ) -> None:
-    """Stacks the classes of the patches of each value."""
+    """Draws a bar for each value: its patches, stacked by class."""
     values = sorted({value(record) for record in records})
     below = np.zeros(len(values), int)
     for name in CLASSIFICATIONS:

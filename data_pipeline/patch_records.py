@@ -39,7 +39,7 @@ class PatchRecord:
     """One patch and what is known of it.
 
     Attributes:
-      patch_id: unique in its folder, from image, lesion and zoom, or image and window.
+      patch_id: unique in its folder; made from image, lesion and zoom, or image and window.
       file_name: the PNG, relative to the folder of `metadata.jsonl`, with forward slashes.
       patient_id: unique over all sets.
       image_id: of the mammogram.
@@ -50,7 +50,7 @@ class PatchRecord:
       format: "Film" or "Digital".
       classification: "Normal" for a healthy patch, else its lesion's.
       lesion_id: unique within the mammogram; None for a healthy patch.
-      findings: noted of the lesion, sorted; see `records.Lesion`.
+      findings: noted of the lesion, sorted; see `mammograms.Lesion`.
       zoom_group: zoom of a lesion, 0 for a healthy patch.
       box: where it was cut, in pixels of the mammogram.
       age: of the patient in years; None where unknown.
@@ -85,7 +85,7 @@ class PatchRecord:
     def to_json(self) -> dict[str, Any]:
         """The record as a line of `metadata.jsonl`.
 
-        The names are those of the thesis, and further ones for what it lacked. Besides the
+        The names are those of the thesis, with further ones for what it lacked. Besides the
         attributes (`format` is "Format", `box` a list) there are:
           image_view: RCC, LCC, RO or LO as in BCDR; O is MLO.
           suspicious: whether it shows a lesion.
@@ -156,7 +156,7 @@ def read_metadata(folder: pathlib.Path) -> tuple[PatchRecord, ...]:
       folder: what `extract.extract` wrote.
 
     Raises:
-      DataError: there is none, or a line of it is damaged.
+      DataError: there is no metadata.jsonl, or a line of it is damaged.
     """
     path = folder / METADATA
     try:
@@ -244,7 +244,7 @@ def impute(
 
     Returns:
       The records in their order, what was filled in marked by `age_imputed`, `density_imputed`. A
-      field that is known of none of those patients (mini-MIAS has no ages) stays None.
+      field that is known for none of those patients (mini-MIAS has no ages) stays None.
 
     Raises:
       DataError: none of the records is of a training patient.

@@ -124,7 +124,7 @@ def zoomed(box: Box, zoom: int, shape: tuple[int, ...]) -> Box:
 
     Args:
       box: in pixels, within the image.
-      zoom: its new width and height in terms of the old ones, 1 or more.
+      zoom: factor by which its width and height grow, 1 or more.
       shape: (H, W) of the image.
 
     Returns:
@@ -213,8 +213,8 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Args:
       pixels: (H, W) uint8.
-      height: new one, in pixels.
-      width: new one, in pixels.
+      height: of the result, in pixels.
+      width: of the result, in pixels.
 
     Returns:
       (height, width) uint8, computed in float64 and rounded to the nearest level, halves to even.

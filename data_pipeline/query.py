@@ -10,10 +10,10 @@ The grammar, in which blanks are allowed around fields and values:
     condition  = field "=" value { "|" value }
 
 A patch is selected when it meets every condition, and it meets a condition when its field has one
-of the values. Fields are those of a line of `metadata.jsonl` but for the box, spelled as there.
-Numbers are written shortest (61.5, 3), truth as true and false, what is missing as none; of a
-patch's findings one must be among the values. A value that no patch has is an error, not an empty
-result, since it is a slip as a rule.
+of the values. Fields are those of a line of `metadata.jsonl`, except the box, spelled as there.
+Numbers are written in their shortest form (61.5, 3), truth as true and false, a missing value as
+none; one of a patch's findings must be among the values. A value that no patch has is an error,
+not an empty result, since it is usually a slip.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ class Query:
 def is_query(text: str) -> bool:
     """Whether a text is meant as a query, rather than as a file, a folder or a glob.
 
-    It is when it starts as `dataset/config:`; a file that is named so can be given as `./...`.
+    It is when it starts as `dataset/config:`; a file with such a name can be given as `./...`.
     """
     return re.match(r"\w+/\w+:", text) is not None
 

@@ -21,7 +21,7 @@ FOLDS = 3  # paper
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Patients to train on and patients to validate on; both have some, and none in common."""
+    """Patients to train on and patients to validate on; neither is empty, and they share none."""
 
     train: frozenset[str]
     validation: frozenset[str]
@@ -36,7 +36,7 @@ class Splits:
 
     Attributes:
       test: patients of the test set, the same for all folds.
-      folds: of the others, each fold all of them.
+      folds: each divides all other patients.
     """
 
     test: frozenset[str]
@@ -48,7 +48,7 @@ class Splits:
 
 
 def worst_classifications(records: Iterable[PatchRecord]) -> dict[str, Classification]:
-    """Of each patient the worst classification that any patch has: Malign, Benign, Normal."""
+    """For each patient, the worst classification of any patch: Malign, Benign, Normal."""
     worst: dict[str, Classification] = {}
     for record in records:
         before = worst.get(record.patient_id, CLASSIFICATIONS[0])
@@ -123,7 +123,7 @@ def thesis_splits(records: Iterable[PatchRecord], seed: int, folds: int) -> tupl
 
 
 def cross_validation(records: Iterable[PatchRecord], k: int, seed: int) -> tuple[Fold, ...]:
-    """Every patient validated on exactly once.
+    """Folds in which every patient is validated on exactly once.
 
     Args:
       records: of all patches of a dataset, or of those not for testing.
@@ -178,7 +178,7 @@ def _shuffled(patients: Mapping[str, Classification], salt: str) -> list[str]:
 def _refuse_fewer(patients: Mapping[str, Classification], least: int, purpose: str) -> None:
     if len(patients) < least:
         raise DataError(
-            f"{len(patients)} patients, {least} are needed {purpose}; add mammograms of others"
+            f"{len(patients)} patients, {least} are needed {purpose}; add more patients' mammograms"
         )
 
 

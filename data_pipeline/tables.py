@@ -1,6 +1,6 @@
 """Reads CSV files as they come: every value a stripped string, every row with its line number.
 
-A fault in one row is that row's alone; only a table without the columns asked for is refused. The
+A fault in a row affects that row alone; only a table without the columns asked for is refused. The
 csv module does it, not pandas, which tells neither the line of a row nor that it is too short.
 """
 
@@ -46,7 +46,7 @@ class Row:
 
 
 def read(path: pathlib.Path, columns: Sequence[str]) -> list[Row]:
-    """Reads a table with commas, and perhaps blanks behind them, between its values.
+    """Reads a table of values separated by commas, perhaps with blanks after them.
 
     Args:
       path: the file, in UTF-8 with or without a byte order mark.

@@ -6,9 +6,10 @@ merge              one fleet of those trained in shards
 sample_fleet       new images
 manipulate         the applications of the SinGAN paper
 evaluate_samples   measures of samples
-import_official    members made of models of the PyTorch original
+import_official    members made from models of the PyTorch original
 study              do SinGAN patches help a diagnosis?
 train_classifier   one kind of classifier
+test_classifier    kept classifiers on other patches
 benchmark          speed and memory
 benchmarks/        its suites
 demo               the whole pipeline on a phantom

@@ -1,11 +1,11 @@
-r"""Cuts patches out of mammograms and packs them as a TFDS dataset; the same command again resumes.
+r"""Cuts patches out of mammograms and packs them as a TFDS dataset; repeat the command to resume.
 
     python -m launch.build_dataset --source=phantom --data_dir=data
     python -m launch.build_dataset --source=bcdr --raw_dir=BCDR --data_dir=data
     python -m launch.build_dataset --source=mias --raw_dir=all-mias --data_dir=data --patch_size=64
 
 A phantom is drawn first, into --raw_dir; docs/datasets.md says how to get BCDR and mini-MIAS, and
-what becomes of them. All that is written is below --data_dir, patches as PNGs too; overview.png
+what becomes of them. Everything is written below --data_dir, patches as PNGs too; overview.png
 beside these shows examples, counts and what was left out. `bcdr_patches/g1:train` then selects
 patches wherever a command takes images.
 
@@ -26,12 +26,12 @@ from data_pipeline.mammograms import DataError
 
 _DATASETS = {"bcdr": "bcdr_patches", "phantom": "bcdr_patches", "mias": "mias_patches"}
 _PHANTOM = {
-    "seed": "of everything random",
-    "film_patients": "of each of the sets F01, F02 and F03",
-    "digital_patients": "of each of the sets D01 and D02",
-    "normal_patients": "of the set DN01",
+    "seed": "seed of everything random",
+    "film_patients": "patients in each of the sets F01, F02 and F03",
+    "digital_patients": "patients in each of the sets D01 and D02",
+    "normal_patients": "patients in the set DN01",
     "malignant": "fraction of the patients with lesions whose lesion is malignant",
-    "difficulty": "from 0, the classes are trivially told apart, to 1, they are the same",
+    "difficulty": "from 0 (classes are trivially told apart) to 1 (they are the same)",
     "film_scale": "size of films; 1 is that of BCDR",
     "digital_scale": "size of digital images; 1 is that of BCDR",
 }
@@ -52,7 +52,7 @@ WORKERS = flags.DEFINE_integer(
 for _name, _words in _PHANTOM.items():
     _default = getattr(phantom.PhantomSettings(), _name)
     _define = flags.DEFINE_integer if isinstance(_default, int) else flags.DEFINE_float
-    _define(f"phantom_{_name}", _default, f"of the phantom: {_words}")
+    _define(f"phantom_{_name}", _default, f"for the phantom: {_words}")
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ Exit statuses:
 
     0  done
     1  the work failed though the input was good: a full disk, members that went wrong
-    2  bad input: flags, settings, files; whatever was good has been worked on all the same
-    143  stopped by SIGTERM with everything saved; the same command goes on (130: by Ctrl-C)
+    2  bad input: flags, settings, files; whatever was good has still been worked on
+    143  stopped by SIGTERM with everything saved; repeat the command to go on (130: by Ctrl-C)
 
 Errors name settings and functions in backquotes, as Python calls them; here alone they become flags
 and commands.
@@ -59,7 +59,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Parses the flags, runs `main` and exits with its status (None is 0).
 
     `InputError` and `DataError` exit with status 2, `OSError` and `MemoryError` with 1, each after
-    one line; anything else is a defect of ours and shows its traceback.
+    one line; anything else is a bug of ours and shows its traceback.
     """
 
     def guarded(arguments: Sequence[str]) -> int:

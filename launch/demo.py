@@ -1,10 +1,10 @@
-"""The whole pipeline in minutes, on mammograms that are nobody's: do SinGAN patches help?
+"""The whole pipeline in minutes, on mammograms of no real patient: do SinGAN patches help?
 
     python -m launch.demo
 
 Draws a phantom (80 patients), cuts its patches, trains SinGANs on malignant ones, draws samples,
-trains classifiers with and without them, and writes a report with pictures and intervals. Run it
-again to go on after an interruption; in another folder with --out.
+trains classifiers with and without them on features of AlexNet, and writes a report with pictures
+and intervals. Run it again to go on after an interruption; --out names another folder.
 
 How long: about 5 minutes on 2 CPU cores. Everything is small (64-pixel patches, narrow SinGANs,
 few iterations), so do not expect the SinGANs to help.
@@ -24,6 +24,7 @@ _SIZE = 64  # of the patches, pixels
 _STEPS = 150  # a scale
 _SETTINGS = {
     "patch_size": _SIZE,
+    "backbone": "alexnet",  # whatever else is there, so that everybody sees the same
     "input_size": 128,
     "protocol": "cross-validation",
     "regimes": ("weighted", "none", "oversample-4", "singan-1", "singan-4"),

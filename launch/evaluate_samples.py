@@ -11,13 +11,13 @@ measures.json (the same, and which samples are near copies) and measures.png, an
                           script and the 192 of the paper; 0 is equal statistics, the paper's
                           samples are at 0.09 from start scale 0, 0.05 from 1
     filter_bank_distance  the same formula on fixed filters, for machines without that file; its
-                          values compare with each other only, and are no SIFID
-    diversity             deviation of pixels over samples by that of the image; the paper's are at
+                          values are comparable only with each other, not with SIFID
+    diversity             deviation of pixels over samples, divided by the image's; the paper finds
                           0.5 from start scale 0 and 0.35 from start scale 1
     ms_ssim               similarity between samples: 1 is equal, lower is more varied
-    patch_distance        of 7x7 patches to the nearest of the training image, gray levels of 8
-                          bits; _real: the same between the image's two halves, what new patches of
-                          the same picture would have. Far below repeats, far above is foreign
+    patch_distance        from 7x7 patches to the nearest of the training image, gray levels of 8
+                          bits; _real: the same between the image's two halves, as for new patches
+                          of the same picture. Far below it, samples repeat; far above, they stray
     copy_distance         of the sample nearest to the training image as a whole, shifted by up to 3
                           pixels, in the image's standard deviation; near_copies: samples below 0.25
     spectrum_slope, contrast, homogeneity, energy, correlation
@@ -44,9 +44,9 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the fleet; the one that the samples' run.json names if unset"
 )
 IMAGES = flags.DEFINE_list(
-    "images", None, "training images, as for train_fleet; where they were in training if unset"
+    "images", None, "training images, as for train_fleet; if unset, the files used in training"
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "of datasets, where --images is a query")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of datasets, if --images is a query")
 MASKS = flags.DEFINE_string("masks", None, "training masks, as for train_fleet")
 INCEPTION = flags.DEFINE_string(
     "inception", None, "torchvision's inception_v3 weights (.pth), for SIFID; needs PyTorch"
@@ -78,7 +78,7 @@ def main() -> None:
 def _training_images(
     fleet: singan_jax.TrainedFleet, members: list[singan_jax.Member]
 ) -> dict[str, singan_jax.Image]:
-    """By member, the very image that it was trained on."""
+    """By member, the exact image that it was trained on."""
     patterns = IMAGES.value or list(dict.fromkeys(member.source for member in members))
     source = image_source.Source(patterns, fleet.config, DATA_DIR.value, masks=MASKS.value)
     known = {image.digest: image for image in source.read()[0]}

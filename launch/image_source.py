@@ -77,7 +77,7 @@ class Source:
         errors += problems
         for text in texts:
             if self.data_dir is None:
-                raise DataError(f"{text}: needs `data_dir`, where `build_dataset` wrote to")
+                raise DataError(f"{text}: needs `data_dir`, the folder of `build_dataset`")
             for image in _patches(pathlib.Path(self.data_dir), text):
                 try:
                     check_content(image.pixels, self.config)
@@ -120,13 +120,13 @@ class Source:
 
 
 def _queries(patterns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The queries among patterns, each once, and the others."""
+    """The queries among patterns, each once, and the other patterns."""
     texts = list(dict.fromkeys(pattern for pattern in patterns if query.is_query(pattern)))
     return texts, [pattern for pattern in patterns if pattern not in texts]
 
 
 def _collect(images: Iterable[Image], errors: list[ImageError]) -> Iterator[Image]:
-    """Images of names that differ: leaves out repetitions; another of a name is an error."""
+    """Images with distinct names: drops repeats; a different image of the same name is an error."""
     known: dict[str, Image] = {}
     for image in images:
         other = known.setdefault(image.name, image)

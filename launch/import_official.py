@@ -4,12 +4,12 @@ r"""Makes models trained by the official PyTorch SinGAN members of a fleet.
         --run='TrainedModels/balloons/scale_factor=0.750000,alpha=10'
 
 Each --run is a folder with reals.pth, Zs.pth, NoiseAmp.pth and, in a folder per scale, netG.pth and
-netD.pth, of a training that went through all scales. No code in these files is run; Gs.pth beside
+netD.pth, of a training that finished all scales. No code in these files is run; Gs.pth beside
 them is not read. Reading them takes PyTorch: pip install 'singan-jax[torch]'.
 
-The work folder then holds a fleet that is trained, of one member per run, named for its image, and
-in images/ the images as the runs saw them at their finest scale. Draw from it with
-`python -m launch.sample_fleet`. Models of other settings (scale_factor, alpha, coarsest size,
+The work folder then holds a trained fleet with one member per run, named after its image, and in
+images/ the images as the runs saw them at their finest scale. Draw from it with
+`python -m launch.sample_fleet`. Models with other settings (scale_factor, alpha, coarsest size,
 channels, layers) go into other work folders.
 
 How long: a few seconds per run. Samples equal those of PyTorch with the same noise to 1e-6.

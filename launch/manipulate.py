@@ -14,22 +14,22 @@ r"""Manipulates images with the members of a trained fleet: the applications of 
 harmonize      makes an object that was pasted into --input look like the rest
 edit           makes parts that were copied or shifted about in --input fit in
 paint          turns a painting into an image of the member's kind; --quantize reduces it to the 5
-               main colours of the training image, for which the start scale is trained on first
-               (as long as it was trained: minutes a member)
+               main colours of the training image, and first trains the start scale further for
+               them (for as long as before: minutes a member)
 super_resolve  enlarges --input, usually the member's own image, --factor times
 animate        moves what is in the image
 retarget       new images of another size
 
---input and --mask name a file, which then serves all members, or a folder of files named as the
+--input and --mask name a file, which then serves all members, or a folder of files named like the
 members. Inputs are stretched to the size that the member was trained at. Masks are white on black,
 of their input's size, and grow by 7 pixels (harmonize) or 20 (edit) with soft edges; outside, the
-input stays as it is. For an edit without a mask, take paint.
+input stays as it is. For an edit without a mask, use paint.
 
 Writes <out>/<member>/scale<n>_<k>.png, where n is the scale that it starts from, for animations
 scale<n>.gif or .webp; <out>/manifest.jsonl, a line per file; and without --start_scale, which makes
 one of each, sheet.png to choose from. Coarse start scales change much, fine ones little.
 
-Super-resolution wants members trained for it: with a scale factor that is the inverse of the steps
+Super-resolution needs members trained for it: with a scale factor that is the inverse of the steps
 in which the image grows, and a stronger reconstruction. For factors 2, 4 and 8 that is
 --config.scale_factor=0.793701 --config.alpha_rec=100 --config.min_size=18 and, so that nothing is
 shrunk first, --config.max_size=<longer side of the image>; for others, call this command on a
@@ -51,7 +51,7 @@ from singan_jax.errors import InputError
 from singan_jax.manipulate import input_images, manipulations, operations, output_files
 from singan_jax.manipulate.manipulations import Manipulation
 
-# The flags that each task takes beside those that all take; the first ones it needs.
+# The flags that each task takes, besides those that all take; it needs those in `NEEDED`.
 TASKS = {
     "harmonize": ("input", "mask", "start_scale", "num_samples"),
     "edit": ("input", "mask", "start_scale", "num_samples"),
@@ -67,8 +67,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=T
 OUT = flags.DEFINE_string("out", None, "folder to write to", required=True)
 MEMBERS = flags.DEFINE_list("members", None, "names of members; all that did not go wrong if unset")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise", lower_bound=0)
-flags.DEFINE_string("input", None, "image, or folder of images named as the members")
-flags.DEFINE_string("mask", None, "mask of the input, or folder of masks named as the members")
+flags.DEFINE_string("input", None, "image, or folder of images named like the members")
+flags.DEFINE_string("mask", None, "mask of the input, or folder of masks named like the members")
 flags.DEFINE_integer("start_scale", None, "scale to start from; a contact sheet of all if unset")
 flags.DEFINE_integer("num_samples", 1, "images of each start scale", lower_bound=1)
 flags.DEFINE_bool("quantize", False, "paint in few colours; needs --start_scale")
@@ -121,8 +121,8 @@ def _settings(task: str) -> dict[str, Any]:
             raise InputError(f"`task`={task} needs `{name}`; see --help")
     if settings.get("quantize") and settings["start_scale"] is None:
         raise InputError(
-            "`quantize` trains the start scale on; choose `start_scale` from a sheet made without "
-            "`quantize`"
+            "`quantize` trains the start scale further; choose `start_scale` from a sheet made "
+            "without `quantize`"
         )
     return settings
 

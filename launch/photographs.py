@@ -4,7 +4,7 @@
 
 Crops scikit-learn's two sample photographs, trains a SinGAN on each crop, four at once, draws
 samples and writes a page that shows how every scale came to look as it does. Run it again to go on
-after an interruption; in another folder with --out.
+after an interruption; --out names another folder.
 
 How long: about 5 minutes on 2 CPU cores. The reconstruction errors at the finest scale should come
 out below 15 of 255; samples keep textures and rearrange the layout.

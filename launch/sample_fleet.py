@@ -5,9 +5,9 @@ r"""Draws new images from the members of a trained fleet.
     python -m launch.sample_fleet --workdir=fleet --num_samples=8 --out=wide --scale_h=2
     python -m launch.sample_fleet --workdir=fleet --num_samples=50 --out=varied --like=0.3
 
-Writes <out>/<member>/<k>.png, as gray or RGB with 8 or 16 bits as the member's image has, and
-<out>/manifest.jsonl, a line per sample: file, member, index, source (and its patient, where the
-fleet was told), seed, start scale, output scale. The same seed gives the same samples.
+Writes <out>/<member>/<k>.png, gray or RGB, of 8 or 16 bits, like the member's image, and
+<out>/manifest.jsonl, a line per sample: file, member, index, source (and its patient, where
+known), seed, start scale, output scale. The same seed gives the same samples.
 
 How long: about 55 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
 the image is new; from 1 or 2 it is kept and details change; above that, samples resemble the image.
@@ -29,8 +29,8 @@ START_SCALE = flags.DEFINE_integer("start_scale", 0, "coarsest scale with fresh 
 LIKE = flags.DEFINE_float(
     "like",
     None,
-    "wanted diversity: deviation of pixels over samples by that of the image, 0.5 for all new, 0 "
-    "for all equal; instead of --start_scale",
+    "wanted diversity: deviation of pixels over samples, divided by the image's; 0.5 for all new, "
+    "0 for all equal; instead of --start_scale",
 )
 SCALE_V = flags.DEFINE_float("scale_v", 1.0, "output height over trained height")
 SCALE_H = flags.DEFINE_float("scale_h", 1.0, "output width over trained width")

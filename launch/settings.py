@@ -35,7 +35,7 @@ def _descriptions(settings: type) -> dict[str, str]:
 
 
 def define(settings: type, prefix: str = "", leave_out: Collection[str] = ()) -> None:
-    """Defines a flag `--<prefix><name>` for each field of a dataclass, but for those left out."""
+    """Defines a flag `--<prefix><name>` for each field of a dataclass, except those left out."""
     descriptions = _descriptions(settings)
     for field in dataclasses.fields(settings):
         if field.name not in leave_out:
@@ -78,7 +78,7 @@ def config_from_flags(stated: Mapping[str, Any] | None = None) -> Config:
     """The preset, with the settings that a file states and those that flags name.
 
     Args:
-      stated: settings of a file, and `preset`; a flag goes before each.
+      stated: settings of a file, and `preset`; flags override them.
 
     Raises:
       ConfigError: a setting is out of its range.
@@ -97,7 +97,7 @@ def read_yaml(path: pathlib.Path, known: Mapping[str, type]) -> dict[str, dict[s
       known: the sections that it may have, and the dataclass of each.
 
     Returns:
-      The fields of each section; those that the file leaves out are missing.
+      The fields that the file gives, by section.
 
     Raises:
       InputError: the file is not there or no YAML, or has a section or setting that does not

@@ -1,4 +1,4 @@
-r"""Finds out whether SinGAN patches improve a diagnosis; the same command again resumes.
+r"""Finds out whether SinGAN patches improve a diagnosis; repeat the command to resume.
 
     python -m launch.study --data_dir=data --workdir=study --config=quick --patch_size=64
     python -m launch.study --data_dir=data --workdir=study --study=study.yaml --plan_only
@@ -8,11 +8,12 @@ r"""Finds out whether SinGAN patches improve a diagnosis; the same command again
 Trains a SinGAN on every malignant training patch that a regime needs, draws samples, extracts the
 features of all patches once, trains classifiers for regimes x train zooms x fill zooms x folds x
 seeds x draws on them, and writes report.html. Before it starts it shows what will run and roughly
-how long that takes; --plan_only stops there. More regimes, zooms, seeds or draws in the same work
-folder train only what is new. With --samples, what launch.sample_fleet drew from a fleet trained on
-the dataset takes the place of generators.
+how long that takes; --plan_only stops there. The classifiers stay in <workdir>/models, for
+launch.test_classifier. More regimes, zooms, seeds or draws in the same work folder train only what
+is new. With --samples, what launch.sample_fleet drew from a fleet trained on the dataset takes the
+place of generators.
 
-A file has two sections, and flags go before it:
+A file has two sections; flags override it:
 
     study: {regimes: [weighted, oversample-4, singan-4], train_zooms: ["1", "2"], seeds: 5}
     singan: {preset: quick, steps_per_scale: 500}
@@ -50,12 +51,12 @@ def main() -> None:
     config = StudyConfig(**{**stated.get("study", {}), **settings.from_flags(StudyConfig)})
     singan = settings.config_from_flags(stated.get("singan"))
     singan_jax.configure_jax()
+    folder, data_dir = pathlib.Path(WORKDIR.value), pathlib.Path(DATA_DIR.value)
     samples = pathlib.Path(SAMPLES.value) if SAMPLES.value else None
-    plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value), samples)
+    plan, backbone = study.prepare(config, singan, data_dir, samples, folder)
     print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
     if PLAN_ONLY.value:
         return
-    folder = pathlib.Path(WORKDIR.value)
     finished = study.run(plan, backbone, folder, samples)
     page = folder / "report.html"
     study_report.write(page, finished, folder)

@@ -1,4 +1,4 @@
-r"""Trains and tests one kind of classifier, over all folds; the same command again resumes.
+r"""Trains and tests one kind of classifier, over all folds; repeat the command to resume.
 
     python -m launch.train_classifier --data_dir=data --workdir=weighted --regime=weighted
     python -m launch.train_classifier --data_dir=data --workdir=filled --regime=singan-4 \
@@ -6,8 +6,9 @@ r"""Trains and tests one kind of classifier, over all folds; the same command ag
     python -m launch.train_classifier --data_dir=data --workdir=scratch --train=all \
         --backbone=resnet_small --lr=1e-3 --epochs=30 --input_size=64
 
-Prints what it says of the test patches, with intervals over patients, and writes the same to
-summary.csv and the confusion matrix to confusion.csv. For a regime that needs synthetic patches
+Prints how well it does on the test patches, with intervals over patients, and writes the same to
+summary.csv and the confusion matrix to confusion.csv; the classifiers are kept in models/, for
+launch.test_classifier. For a regime that needs synthetic patches,
 name samples that launch.sample_fleet drew from a fleet trained on the dataset; without --samples
 the generators are trained first.
 
@@ -51,7 +52,7 @@ def main() -> None:
     singan_jax.configure_jax()
     samples = pathlib.Path(SAMPLES.value) if SAMPLES.value else None
     data_dir, folder = pathlib.Path(DATA_DIR.value), pathlib.Path(WORKDIR.value)
-    plan, backbone = study.prepare(config, settings.config_from_flags(), data_dir, samples)
+    plan, backbone = study.prepare(config, settings.config_from_flags(), data_dir, samples, folder)
     print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
     finished = study.run(plan, backbone, folder, samples)
     shown = finished.summary[finished.summary["variant"] == "plain"]

@@ -1,4 +1,4 @@
-r"""Trains one SinGAN for each image, all of them side by side; the same command again resumes.
+r"""Trains one SinGAN for each image, all of them side by side; repeat the command to resume.
 
     python -m launch.train_fleet --images=photos/ --workdir=fleet
     python -m launch.train_fleet --images='lesions/*.tif' --workdir=fleet --config=thesis
@@ -15,7 +15,7 @@ pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorb
 trained members; draw from them with `python -m launch.sample_fleet`.
 
 SIGTERM, which schedulers send before they take a machine away, saves and exits with status 143; the
-same command goes on. Many machines train one fleet together (--coordinator, or found out under
+same command then goes on. Many machines train one fleet together (--coordinator, or detected under
 Slurm, GKE and Cloud TPU) or each for itself (--shard, then `python -m launch.merge`); see
 docs/clusters.md, and launch/cluster/ for files to start from.
 
@@ -47,7 +47,7 @@ TOGETHER = flags.DEFINE_multi_string(
     "together",
     [],
     "as --images, but all images named, which must be of one size, train one model together; may "
-    "be repeated; the member is named as the folder",
+    "be repeated; the member is named after the folder",
 )
 MASKS = flags.DEFINE_string(
     "masks",
@@ -58,14 +58,14 @@ MASKS = flags.DEFINE_string(
 SWEEP = flags.DEFINE_multi_string(
     "sweep",
     [],
-    "train every image with each of these values, as lr_g=1e-4,5e-4; repeated, with each "
+    "train every image with each of these values, as lr_g=1e-4,5e-4; if repeated, with each "
     f"combination; for {', '.join(HYPERPARAMETERS)}",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the datasets, for queries")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
 settings.define_config()
 STRICT = flags.DEFINE_bool("strict", False, "train nothing if any image cannot be used")
-RETRY = flags.DEFINE_bool("retry", False, "start members that went wrong afresh, from a new seed")
+RETRY = flags.DEFINE_bool("retry", False, "restart members that went wrong, from a new seed")
 CHECKPOINT_SECONDS = flags.DEFINE_float(
     "checkpoint_seconds", 60.0, "least time between two checkpoints inside a scale", lower_bound=0.0
 )
@@ -82,7 +82,7 @@ DISTRIBUTED = flags.DEFINE_enum(
     "auto",
     hosts.MODES,
     "whether this is one of several processes that train one fleet: auto if --coordinator is given "
-    "or Slurm, Kubernetes or GKE TPU say so, on (JAX finds out the others), off",
+    "or Slurm, Kubernetes or GKE TPU say so, on (JAX finds the others), off",
 )
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port where process 0 listens")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes train together")
@@ -139,7 +139,7 @@ def _train(
     print(f"{folder}: {len(images) - len(wrong)} of {len(images)} members are trained")
     if wrong:
         names = ", ".join(member.name for member in wrong[:5]) + (", ..." if wrong[5:] else "")
-        cli.complain(f"{len(wrong)} went wrong ({names}); add `retry` to start them afresh")
+        cli.complain(f"{len(wrong)} went wrong ({names}); add `retry` to restart them")
     if errors:
         cli.complain(f"{len(errors)} images were refused, see above")
     return cli.BAD_INPUT if errors else cli.FAILED if wrong else 0

@@ -8,14 +8,14 @@ For example, once per process:
     singan_jax.configure_jax()  # one device per CPU core, compilation cache
     config = singan_jax.preset("quick")
     images, errors = singan_jax.read_images(["photos/"], config)
-    fleet = singan_jax.train_fleet(images, config, "fleet")  # its `failed` went wrong
+    fleet = singan_jax.train_fleet(images, config, "fleet")  # `fleet.failed` went wrong
     for samples in fleet.sample(8, jax.random.key(0)):
         ...  # samples.member, and samples.pixels: (count, H, W, C) uint8 or uint16
 
-What a user needs is here, in `__init__.pyi`, and loaded when first used; docs/api.md shows each
-with a few lines of use. Where the rest is, each room importing only from those above it:
+What a user needs is named in `__init__.pyi` and loaded when first used; docs/api.md shows each in
+a few lines. The rest is in these rooms, each of which imports only from those above it:
 
-    errors        what is raised on input that cannot work
+    errors        what is raised on unusable input
     files         writing files whole or not at all
     conv/         the one convolution of the networks
     config        settings and presets
@@ -27,7 +27,7 @@ with a few lines of use. Where the rest is, each room importing only from those 
     workdir/      what is on disk
     samples/      what a trained member gives
     fleet/        the loop that trains all of them
-    official/     members made of models of the PyTorch original
+    official/     members made from models of the PyTorch original
     evaluate/     measures of samples
     manipulate/   the applications of a trained SinGAN
 """

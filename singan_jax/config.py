@@ -13,13 +13,13 @@ from singan_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that, with an image and nothing else, decides a trained SinGAN.
+    """Everything that, together with the image, determines a trained SinGAN.
 
     Attributes:
       min_size: shorter side of the coarsest scale, pixels.
       max_size: longer side of the finest scale, pixels; larger images are shrunk to it.
       scale_factor: wanted ratio between neighbouring scales, in (0, 1); the true ratio is fitted
-        so that the coarsest scale comes out at `min_size` (see `pyramid.plan`).
+        so that the coarsest scale comes out at `min_size` (see `Pyramid.of`).
       base_channels: width of the networks at scale 0; it doubles every 4 scales.
       max_channels: limit of that doubling.
       num_layers: 3x3 convolutions in each network.
@@ -30,7 +30,7 @@ class Config:
       lr_d: Adam learning rate of the discriminator.
       beta1: Adam's first decay; the second is 0.999.
       lr_decay: factor on both learning rates from iteration `lr_decay_step` on.
-      lr_decay_step: iteration of a scale (of a round, where there are rounds) of that decay.
+      lr_decay_step: iteration of a scale (of a round, where there are rounds) at which it decays.
       round_steps: iterations after which both optimisers start afresh; 0 for never.
       lambda_gp: weight of the gradient penalty.
       alpha_rec: weight of the reconstruction loss.
@@ -42,8 +42,8 @@ class Config:
         optimisers stay float32.
       divergence_limit: a member whose critic or reconstruction loss exceeds this in absolute
         value is frozen; healthy values stay below about 100.
-      noise_padding: noise reaches into the padding around the image, where it is zero otherwise:
-        the official way to train for animation.
+      noise_padding: noise fills the padding around the image too, which is zero otherwise: the
+        official way to train for animation.
       seed: seed of everything random.
     """
 
@@ -134,7 +134,7 @@ def singan() -> Config:
 
 
 def thesis() -> Config:
-    """The thesis: 256 px, ratio 0.8, 200 rounds of 30 iterations with fresh optimisers a scale.
+    """The thesis: 256 px, ratio 0.8; a scale is 200 rounds of 30 iterations with fresh optimisers.
 
     No round reaches the iteration at which the learning rate would drop, so it never does.
     """
@@ -142,7 +142,7 @@ def thesis() -> Config:
 
 
 def quick() -> Config:
-    """A first look: 64 px, 300 iterations a scale; minutes on a laptop, images are rough."""
+    """A first look: 64 px, 300 iterations a scale; minutes on a laptop; the images are rough."""
     return Config(max_size=64, steps_per_scale=300, lr_decay_step=240)
 
 

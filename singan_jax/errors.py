@@ -1,10 +1,10 @@
-"""What the library raises on input that cannot work."""
+"""What the library raises on unusable input."""
 
 
 class InputError(ValueError):
-    """A file, folder or setting of the user's that cannot be used.
+    """A file, folder or setting from the user that cannot be used.
 
-    The message is one line that names it, says what is wrong and what to do.
+    The message is one line that names it and says what is wrong and what to do.
     """
 
 
@@ -26,5 +26,5 @@ class ImageError(InputError):
 
 
 def os_reason(error: OSError) -> str:
-    """What the system says of a file that cannot be used."""
+    """The system's reason why a file cannot be used."""
     return error.strerror or type(error).__name__

@@ -1,7 +1,7 @@
 """Writing files whole or not at all, and telling what differs between two settings.
 
-A copy of this file is in `data_pipeline`, which imports nothing from this package, and the other
-way round; a test holds them equal.
+`singan_jax` and `data_pipeline` import nothing from each other, so each has a copy of this file; a
+test keeps the two identical.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` once the block has written it.
 
-    At any moment the old or the new content is there, whole; where the block raises, or is
-    interrupted, nothing but the old.
+    At any moment the file holds all of the old content or all of the new; if the block raises or
+    is interrupted, it keeps the old.
 
     Args:
-      path: of the file to write or replace; its folder exists.
+      path: the file to write or replace; its folder exists.
       sync: make sure that the content is on disk first, so that this also holds if the machine
-        loses power; for thousands of small files which can be made again, it costs too much.
+        loses power; too slow for thousands of small files that can be made again.
 
     Raises:
       OSError: the file cannot be written.
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Bi
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,11 +47,11 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What settings differ from those of an earlier run, as "seed 0 there, 1 here, ..."; or "".
+    """Settings that differ from an earlier run's, as "seed 0 there, 1 here, ..."; "" if none do.
 
     Args:
-      there: as the earlier run wrote them down.
-      here: as asked for now; settings that are only there are left out.
+      there: the earlier run's settings, as it recorded them.
+      here: the settings asked for now; those found only in `there` are ignored.
     """
     return ", ".join(
         f"{name} {there.get(name)} there, {value} here"

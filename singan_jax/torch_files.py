@@ -10,10 +10,10 @@ from singan_jax.errors import InputError
 
 
 def load(path: pathlib.Path) -> Any:
-    """Reads a file by `torch.load(weights_only=True)`, which refuses all but plain data.
+    """Reads a file with `torch.load(weights_only=True)`, which refuses all but plain data.
 
     Args:
-      path: of the file, as `torch.save` writes it today or wrote it before version 1.6.
+      path: the file, in the format of `torch.save` today or of that before version 1.6.
 
     Returns:
       Its dictionaries (names as str), lists and values; each tensor as a float32 NumPy array.
@@ -39,7 +39,7 @@ def load(path: pathlib.Path) -> Any:
 
     try:
         return to_numpy(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # what a damaged or malicious pickle makes torch raise is any error
+    except Exception as error:  # a damaged or malicious pickle makes torch raise any error
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(
             f"{path}: damaged, or holds more than weights ({reason}); get the file again"
@@ -70,7 +70,7 @@ def state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def misfit(state: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> str:
-    """What keeps a state dict from having these names and shapes; empty if it fits."""
+    """How a state dict departs from these names and shapes; empty if it fits."""
     faults = [f"{key} is missing" for key in expected if key not in state]
     faults += [f"{key} is unknown" for key in state if key not in expected]
     faults += [

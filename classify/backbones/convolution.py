@@ -4,7 +4,7 @@ import jax
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """Convolves images, with zeros around them as in PyTorch: as many on each side.
+    """Convolves images, with the same number of zeros on each side, as in PyTorch.
 
     On CPU its derivative is fast outside loops, where whole networks are trained, and 40 times
     slower inside them (such as that over the members of a device, `sharding.over_members`).

@@ -43,7 +43,7 @@ def load(path: pathlib.Path, name: str) -> dict[str, Any]:
     """Reads the weights of a backbone.
 
     Args:
-      path: of the file; the prefix that DataParallel gives all names is taken off.
+      path: the file; the prefix that DataParallel adds to all names is removed.
       name: a key of `RESNETS`.
 
     Returns:
@@ -88,7 +88,7 @@ def _entries(name: str) -> dict[tuple[str, ...], tuple[str, tuple[int, ...]]]:
 
 
 def _misfit(state: dict[str, np.ndarray], name: str) -> str:
-    """What keeps a state dict from being a backbone's; empty if it fits."""
+    """How a state dict departs from a backbone's; empty if it fits."""
     return torch_files.misfit(state, dict(_entries(name).values()))
 
 

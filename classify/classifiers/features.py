@@ -30,24 +30,25 @@ class FeatureCache:
     blocks of the same size.
     """
 
-    def __init__(self, folder: pathlib.Path, backbone: Backbone) -> None:
-        """Reads what is kept.
+    def __init__(self, folder: pathlib.Path | None, backbone: Backbone) -> None:
+        """Reads the features kept so far.
 
         Args:
-          folder: of all backbones' features; made if need be.
+          folder: holds all backbones' features; created if missing. None keeps nothing.
           backbone: frozen.
 
         Raises:
           StudyError: a part is damaged.
-          OSError: the folder cannot be made or read.
+          OSError: the folder cannot be created or read.
         """
         self._backbone = backbone
-        self._folder = folder / backbone.digest[:16]
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder / backbone.digest[:16] if folder else None
         self._known: dict[str, np.ndarray] = {}
         self._extract = sharding.over_members(lambda block, v: backbone.features(v, block), 1)
-        for path in sorted(self._folder.glob("*.npz")):
-            self._known |= self._read(path)
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for path in sorted(self._folder.glob("*.npz")):
+                self._known |= self._read(path)
 
     def get(self, pixels: Sequence[np.ndarray], names: Sequence[str], progress: bool) -> np.ndarray:
         """The features of patches, computed where they are not known.
@@ -61,8 +62,8 @@ class FeatureCache:
           (N, num_features) float32.
 
         Raises:
-          StudyError: features that are not finite.
-          OSError: they cannot be kept.
+          StudyError: a feature is not finite.
+          OSError: the features cannot be written.
         """
         keys = [pixels_digest(patch[..., 0]) for patch in pixels]
         # Equal patches have one key; the last of them stands for all.
@@ -103,6 +104,8 @@ class FeatureCache:
 
     def _write(self, part: dict[str, np.ndarray]) -> None:
         """Keeps a part; its name comes from its patches, so that processes do not collide."""
+        if self._folder is None:
+            return
         name = hashlib.sha256("".join(sorted(part)).encode()).hexdigest()[:16]
         content = {"keys": np.array(list(part)), "features": np.stack(list(part.values()))}
         npz_files.write(self._folder / f"{name}.npz", content)

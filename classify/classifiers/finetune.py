@@ -1,15 +1,15 @@
 """Training of a backbone's last stage, or of all of it, together with its head.
 
 Batches are split over the devices; norms use the statistics of the whole batch. Every batch has
-the same size, a multiple of the number of devices, so that there is one compiled program: what
-lacks in it is taken from the beginning of the epoch again, with no weight in the loss. So the
-statistics are always those of real patches, and of a whole batch even in an epoch's last one,
-where PyTorch has those of the few patches left.
+the same size, a multiple of the number of devices, so that there is one compiled program: a short
+last batch is filled up with patches from the beginning of the epoch, which have no weight in the
+loss. So the statistics are always those of real patches and of a whole batch, where PyTorch's in
+the last batch are those of the few patches left.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,13 +19,14 @@ from flax import linen as nn
 from scipy import special
 
 from classify.backbones.backbone import Backbone
-from classify.classifiers import training
+from classify.cells import EpochMeasures
+from classify.classifiers import epochs, training
 from classify.classifiers.training import Head, TrainSet, TrainSettings
 from singan_jax.devices import sharding
 
 
 class _Weights(NamedTuple):
-    """All of a network.
+    """All weights of a network.
 
     Attributes:
       trained: parameters of the backbone by name of the module.
@@ -53,18 +54,24 @@ Trainable = Literal["last_stage", "all"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A backbone and its head, of the epoch of the least validation loss.
+    """A backbone and its head, as of the epoch with the least validation loss.
 
     Attributes:
       curves: (epochs, 2) float32, cross-entropy: mean over the patches of each epoch, each before
         the step that it was for, and over the validation set after the epoch.
-      best_epoch: from 0; the first of the least validation loss.
+      best_epoch: from 0; the first with the least validation loss.
+      measures: of each epoch.
       probabilities: turns (n, H, W, C) uint8 patches into (n, classes), rows summing to 1.
+      variables: of the backbone, as trained.
+      head: see `training.Head`.
     """
 
     curves: np.ndarray
     best_epoch: int
+    measures: EpochMeasures
     probabilities: Callable[[np.ndarray], np.ndarray]
+    variables: dict[str, Any]
+    head: Head
 
 
 def train_network(
@@ -87,7 +94,7 @@ def train_network(
       pixels: (pool, H, W, C) uint8.
       labels: (pool,) int, below `num_classes`.
       num_classes: length of the output.
-      train_set: of rows of the pool.
+      train_set: rows of the pool to train and validate on.
       settings: of the training.
       trainable: the backbone's last stage or all of it; the head always is.
       progress: told how many more epochs are done.
@@ -103,26 +110,44 @@ def train_network(
     size = sharding.padded_size(min(settings.batch_size, len(train_set.train)))
     check, best, best_epoch = train_set.validation, weights, 0
     curves: list[tuple[float, float]] = []
+    said: list[tuple[np.ndarray, np.ndarray]] = []  # of each epoch, as `curves`
     orders = training.epoch_rows(train_set, settings.epochs)
     for rows, lr in zip(orders, settings.learning_rates(), strict=True):
-        total = 0.0
-        for start in range(0, len(rows), settings.batch_size):
-            batch = _batch(pixels, labels, rows, start, settings.batch_size, size)
-            weights, optimiser, part = _step(backbone, weights, optimiser, batch, lr)
+        total, logits = 0.0, []
+        for batch, count in _batches(pixels, labels, rows, settings.batch_size, size):
+            weights, optimiser, (part, of_batch) = _step(backbone, weights, optimiser, batch, lr)
             total += float(part)
-        scores = special.log_softmax(_scores(backbone, weights, pixels[check], size), axis=1)
-        loss = -scores[np.arange(len(check)), labels[check]].mean()
+            logits.append(sharding.to_host(of_batch, count))
+        scores = _scores(backbone, weights, pixels[check], size)
+        loss = -special.log_softmax(scores, axis=1)[np.arange(len(check)), labels[check]].mean()
         if not curves or loss < curves[best_epoch][1]:
             best, best_epoch = weights, len(curves)  # arrays are immutable: this is a copy
         curves.append((total / len(rows), loss))
+        said.append((np.concatenate(logits), scores))
         training.check_curves(np.array(curves), train_set.key, settings.lr)
         if progress:
             progress(1)
 
-    def probabilities(patches: np.ndarray) -> np.ndarray:
-        return special.softmax(_scores(backbone, best, patches, size), axis=1)
+    trained, validated = (np.stack(part) for part in zip(*said, strict=True))
+    measures = epochs.measure([(trained, labels[orders]), (validated, labels[check])])
+    return _network(backbone, best, np.array(curves, np.float32), best_epoch, measures, size)
 
-    return TrainedNetwork(np.array(curves, np.float32), best_epoch, probabilities)
+
+def _network(
+    backbone: Backbone,
+    weights: _Weights,
+    curves: np.ndarray,
+    best_epoch: int,
+    measures: EpochMeasures,
+    size: int,
+) -> TrainedNetwork:
+    """What training has come to; it looks at `size` patches at a time."""
+
+    def probabilities(patches: np.ndarray) -> np.ndarray:
+        return special.softmax(_scores(backbone, weights, patches, size), axis=1)
+
+    variables, head = jax.device_get((_variables(weights), weights.head))
+    return TrainedNetwork(curves, best_epoch, measures, probabilities, variables, head)
 
 
 def _start(backbone: Backbone, num_classes: int, key: str, trainable: str) -> _Weights:
@@ -138,10 +163,19 @@ def _start(backbone: Backbone, num_classes: int, key: str, trainable: str) -> _W
     return placed
 
 
+def _batches(
+    pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray, batch_size: int, size: int
+) -> Iterator[tuple[_Batch, int]]:
+    """The batches of an epoch, `size` patches each, and how many of these are real."""
+    for start in range(0, len(rows), batch_size):
+        count = min(batch_size, len(rows) - start)
+        yield _batch(pixels, labels, rows, start, count, size), count
+
+
 def _batch(
     pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray, start: int, count: int, size: int
 ) -> _Batch:
-    """The `count` rows from `start`, or those left, and what fills up; on the devices."""
+    """The `count` rows from `start`, or those left and others to fill up; on the devices."""
     chosen = rows.take(np.arange(start, start + size), mode="wrap")
     real = np.arange(size) < min(count, len(rows) - start)
     batch: _Batch = sharding.to_devices(_Batch(pixels[chosen], labels[chosen], real))
@@ -151,8 +185,8 @@ def _batch(
 @functools.partial(jax.jit, static_argnums=0)
 def _step(
     backbone: Backbone, weights: _Weights, optimiser: optax.OptState, batch: _Batch, lr: jax.Array
-) -> tuple[_Weights, optax.OptState, jax.Array]:
-    """One step of Adam; also gives the sum of the losses before it."""
+) -> tuple[_Weights, optax.OptState, tuple[jax.Array, jax.Array]]:
+    """One step of Adam; also gives the sum of the losses, and the logits, before it."""
 
     def mean_loss(learnt: tuple[dict[str, Any], Head]) -> tuple[jax.Array, tuple]:
         trained, head = learnt
@@ -166,16 +200,16 @@ def _step(
             )
         logits = training.linear(head, features)
         total = training.cross_entropy_sum(logits, batch.labels, batch.real)
-        return total / batch.real.sum(), (total, updated.get("batch_stats", {}))
+        return total / batch.real.sum(), (total, logits, updated.get("batch_stats", {}))
 
     learnt = weights.trained, weights.head
-    gradients, (total, batch_stats) = jax.grad(mean_loss, has_aux=True)(learnt)
+    gradients, (total, logits, batch_stats) = jax.grad(mean_loss, has_aux=True)(learnt)
     (trained, head), optimiser = training.adam_step(learnt, gradients, optimiser, lr)
-    return _Weights(trained, head, weights.frozen, batch_stats), optimiser, total
+    return _Weights(trained, head, weights.frozen, batch_stats), optimiser, (total, logits)
 
 
 def _train_only(trained: Collection[str]) -> Callable[..., Any]:
-    """Calls the backbone's other modules, which take `(x)` or `(x, train)`, as not in training."""
+    """Calls the backbone's other modules, which take `(x)` or `(x, train)`, in inference mode."""
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         path = context.module.path
@@ -198,8 +232,12 @@ def _scores(backbone: Backbone, weights: _Weights, pixels: np.ndarray, size: int
 
 @functools.partial(jax.jit, static_argnums=0)
 def _logits(backbone: Backbone, weights: _Weights, pixels: jax.Array) -> jax.Array:
-    variables = {
+    return training.linear(weights.head, backbone.features(_variables(weights), pixels))
+
+
+def _variables(weights: _Weights) -> dict[str, Any]:
+    """Of the backbone."""
+    return {
         "params": {**weights.frozen, **weights.trained},
         "batch_stats": weights.batch_stats,
     }
-    return training.linear(weights.head, backbone.features(variables, pixels))

@@ -4,7 +4,9 @@ Each head is trained by itself, by one program for all; see `sharding.over_membe
 are shared: a step gathers its batch's rows.
 """
 
+import concurrent.futures
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,28 +16,37 @@ import numpy as np
 import optax
 from scipy import special
 
-from classify.classifiers import training
+from classify.cells import EpochMeasures
+from classify.classifiers import epochs, training
 from classify.classifiers.training import Head, TrainSet, TrainSettings
 from singan_jax.devices import sharding
 
 _BLOCK = 16  # heads a device between two results: seconds of work, and of work lost when stopped
+_LOGITS_BYTES = 2**30  # of all heads of a block, which the host measures
 
 
 class TrainedHead(NamedTuple):
     """A linear classifier.
 
     Attributes:
-      kernel: (features, classes) float32, of the epoch of the least validation loss.
+      kernel: (features, classes) float32, of the epoch with the least validation loss.
       bias: (classes,) float32, likewise.
       curves: (epochs, 2) float32, cross-entropy: mean over the patches of each epoch, each before
         the step that it was for, and over the validation set after the epoch.
-      best_epoch: from 0; the first of the least validation loss.
+      best_epoch: from 0; the first with the least validation loss.
+      measures: of each epoch.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     curves: np.ndarray
     best_epoch: int
+    measures: EpochMeasures
+
+    @property
+    def head(self) -> Head:
+        """As it is trained and kept."""
+        return {"kernel": self.kernel.T, "bias": self.bias}
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """(n, features) to (n, classes), rows summing to 1."""
@@ -43,7 +54,7 @@ class TrainedHead(NamedTuple):
 
 
 class _Member(NamedTuple):
-    """One head's start and its sets, filled up to lengths that several can have.
+    """One head's start and its sets, filled up to lengths that several heads share.
 
     Attributes:
       head: to start from.
@@ -67,8 +78,15 @@ class _State(NamedTuple):
     optimiser: optax.OptState
 
 
+class _Epoch(NamedTuple):
+    """Mean loss over a set, (), and what is said of its rows, (length, classes)."""
+
+    loss: Any
+    logits: Any
+
+
 class _Best(NamedTuple):
-    """The head of the least validation loss so far."""
+    """The head with the least validation loss so far."""
 
     head: Head
     loss: jax.Array
@@ -106,25 +124,47 @@ def train_heads(
         _round_up(max(len(rows) for rows in all_rows), settings.batch_size)
         for all_rows in ([one.train for one in sets], [one.validation for one in sets])
     ]
-    blocks = -(-len(sets) // (_BLOCK * jax.device_count()))
+    logits_bytes = 4 * settings.epochs * sum(lengths) * num_classes  # of one head
+    width = min(_BLOCK * jax.device_count(), max(1, _LOGITS_BYTES // logits_bytes))
+    blocks = -(-len(sets) // width)
     size = -(-len(sets) // blocks)
     for start in range(0, len(sets), size):
         block = sets[start : start + size]
         members = [_member(one, shape, lengths, settings.epochs) for one in block]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
         result = train(sharding.to_devices(sharding.padded(stacked, size)), *pool)
-        best, curves = sharding.to_host(result, len(block))
+        best, trained = sharding.to_host(result, len(block))
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+            measure = functools.partial(_measures, members, trained, labels)
+            measured = list(threads.map(measure, range(len(block))))
         for place, one in enumerate(block):
-            training.check_curves(curves[place], one.key, settings.lr)
+            curves = np.stack([part.loss[place] for part in trained], axis=1)
+            training.check_curves(curves, one.key, settings.lr)
             yield (
                 start + place,
                 TrainedHead(
                     kernel=best.head["kernel"][place].T,
                     bias=best.head["bias"][place],
-                    curves=curves[place],
+                    curves=curves,
                     best_epoch=int(best.epoch[place]),
+                    measures=measured[place],
                 ),
             )
+
+
+def _measures(
+    members: Sequence[_Member], trained: tuple[_Epoch, _Epoch], labels: np.ndarray, place: int
+) -> EpochMeasures:
+    """Of the head at a place in its block, from what it said of the real rows of its sets."""
+    member = members[place]
+    n, m = member.train_size, member.validation_size
+    train, validation = (part.logits[place] for part in trained)  # (epochs, length, classes)
+    return epochs.measure(
+        [
+            (train[:, :n], labels[member.train[:, :n]]),
+            (validation[:, :m], labels[member.validation[:m]]),
+        ]
+    )
 
 
 def _round_up(count: int, batch_size: int) -> int:
@@ -157,74 +197,78 @@ def _train(
     member: _Member,
     features: jax.Array,
     labels: jax.Array,
-) -> tuple[_Best, jax.Array]:
+) -> tuple[_Best, tuple[_Epoch, _Epoch]]:
     """Trains one head.
 
     Returns:
-      The best head and the curves, (epochs, 2).
+      The best head, and of each epoch what came of the training and of the validation set.
     """
 
-    def loss(head: Head, rows: jax.Array, real: jax.Array) -> jax.Array:
+    def loss(head: Head, rows: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = training.linear(head, features[rows])
-        return training.cross_entropy_sum(logits, labels[rows], real)
+        return training.cross_entropy_sum(logits, labels[rows], real), logits
 
     def step(state: _State, rows: jax.Array, real: jax.Array, lr: jax.Array) -> tuple:
-        total, gradients = jax.value_and_grad(loss)(state.head, rows, real)
+        evaluate = jax.value_and_grad(loss, has_aux=True)
+        found, gradients = evaluate(state.head, rows, real)
         gradients = jax.tree.map(lambda g: g / real.sum(), gradients)
-        return _State(*training.adam_step(state.head, gradients, state.optimiser, lr)), total
+        return _State(*training.adam_step(state.head, gradients, state.optimiser, lr)), found
 
-    def epoch(carry: tuple[_State, _Best], inputs: tuple) -> tuple[tuple[_State, _Best], jax.Array]:
+    def epoch(carry: tuple[_State, _Best], inputs: tuple) -> tuple[tuple[_State, _Best], tuple]:
         (state, best), (number, rows, lr) = carry, inputs
         visit = functools.partial(step, lr=lr)
-        state, train_loss = _over_batches(visit, state, rows, member.train_size, settings)
-        _, validation_loss = _over_batches(
+        state, trained = _over_batches(visit, state, rows, member.train_size, settings)
+        _, validated = _over_batches(
             lambda head, rows, real: (head, loss(head, rows, real)),
             state.head,
             member.validation,
             member.validation_size,
             settings,
         )
-        better = validation_loss < best.loss
-        now = _Best(state.head, validation_loss, number)
+        better = validated.loss < best.loss
+        now = _Best(state.head, validated.loss, number)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, best)
-        return (state, best), jnp.stack([train_loss, validation_loss])
+        return (state, best), (trained, validated)
 
     head = member.head
     start = _State(head, training.start_adam(head)), _Best(head, jnp.array(jnp.inf), jnp.array(0))
-    epochs = jnp.arange(settings.epochs), member.train, settings.learning_rates()
-    (_, best), curves = jax.lax.scan(epoch, start, epochs)
-    return best, curves
+    inputs = jnp.arange(settings.epochs), member.train, settings.learning_rates()
+    (_, best), found = jax.lax.scan(epoch, start, inputs)
+    return best, found
 
 
 def _over_batches(
-    visit: Callable[..., tuple[Any, jax.Array]],
+    visit: Callable[..., tuple[Any, tuple[jax.Array, jax.Array]]],
     state: Any,
     rows: jax.Array,
     count: jax.Array,
     settings: TrainSettings,
-) -> tuple[Any, jax.Array]:
-    """Goes through the first `count` rows in batches; no batch has none of them.
+) -> tuple[Any, _Epoch]:
+    """Goes through the first `count` rows in batches, each with at least one of them.
 
     Args:
-      visit: takes the state, (batch,) rows and whether each is real; gives the state and a sum
-        over the real ones.
+      visit: takes the state, (batch,) rows and whether each is real; gives the state, a sum over
+        the real ones and (batch, classes) logits.
       state: to start from.
       rows: (length,) int, a multiple of the batch size.
       count: how many are real.
       settings: of the training.
 
     Returns:
-      The state at the end, and the mean over all real rows.
+      The state at the end; the mean over all real rows, and all logits, those of rows that are
+      not real undefined.
     """
     size = settings.batch_size
 
-    def body(number: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
-        state, total = carry
+    def body(number: jax.Array, carry: tuple) -> tuple:
+        state, total, logits = carry
         start = number * size
         batch = jax.lax.dynamic_slice(rows, (start,), (size,))
-        state, part = visit(state, batch, start + jnp.arange(size) < count)
-        return state, total + part
+        state, (part, said) = visit(state, batch, start + jnp.arange(size) < count)
+        return state, total + part, jax.lax.dynamic_update_slice(logits, said, (start, 0))
 
+    _, (_, of_batch) = jax.eval_shape(visit, state, rows[:size], rows[:size] >= 0)
+    logits = jnp.zeros((len(rows), of_batch.shape[1]), of_batch.dtype)
     batches = (count + size - 1) // size
-    state, total = jax.lax.fori_loop(0, batches, body, (state, jnp.array(0.0)))
-    return state, total / count
+    state, total, logits = jax.lax.fori_loop(0, batches, body, (state, jnp.array(0.0), logits))
+    return state, _Epoch(total / count, logits)

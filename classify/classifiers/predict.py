@@ -1,4 +1,4 @@
-"""Trains the classifiers of a plan; what each says of the test patches is kept, a file a cell."""
+"""Trains the classifiers of a plan and keeps their predictions on test patches, a file a cell."""
 
 import dataclasses
 import pathlib
@@ -10,8 +10,8 @@ import tqdm
 
 from classify import cells, crops, npz_files
 from classify.backbones.backbone import Backbone
-from classify.cells import Cell, Prediction, StudyError, Variant
-from classify.classifiers import finetune, heads
+from classify.cells import Cell, EpochMeasures, Prediction, StudyError, Variant
+from classify.classifiers import finetune, heads, kept
 from classify.classifiers.features import FeatureCache
 from classify.classifiers.finetune import Trainable, TrainedNetwork
 from classify.classifiers.heads import TrainedHead
@@ -85,7 +85,7 @@ def train_and_predict(
       plan: of the study.
       pool: of its patches.
       backbone: frozen for `train="head"`, else where training starts from.
-      folder: of the study's work; gets `features/` and `cells/`.
+      folder: of the study's work; gets `features/`, `cells/` and `models/`.
 
     Returns:
       One prediction for each cell of the plan, in its order.
@@ -96,15 +96,26 @@ def train_and_predict(
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     paths = {cell: folder / "cells" / f"{_slug(cell)}.npz" for cell in plan.sets}
     missing = [cell for cell in plan.sets if not paths[cell].exists()]
+    trained: Iterator[tuple[Prediction, TrainedHead | TrainedNetwork]]
     if missing and plan.config.train == "head":
         cache = FeatureCache(folder / "features", backbone)
         features = cache.get(pool.pixels, pool.names, progress=True)  # (patches, features)
         trained = _train_heads(plan, pool, features, missing)
     else:
         trained = _train_networks(plan, pool, backbone, missing)
-    for prediction in tqdm.tqdm(trained, "classifiers", len(missing), unit="", disable=not missing):
-        _save(paths[prediction.cell], prediction)
+    bar = tqdm.tqdm(trained, "classifiers", len(missing), unit="", disable=not missing)
+    for prediction, model in bar:
+        cell = prediction.cell
+        if plan.config.keep_models:  # first, so that what has a prediction has its model
+            path = kept.path_of(folder, _slug(cell))
+            kept.write(path, plan, backbone, cell, model)
+        _save(paths[cell], prediction)
     return tuple(_load(paths[cell], cell, plan) for cell in plan.sets)
+
+
+def without_model(plan: Plan, folder: pathlib.Path) -> int:
+    """How many cells have a prediction, but no kept classifier."""
+    return sum(not kept.path_of(folder, _slug(cell)).exists() for cell in plan.sets)
 
 
 def settings(plan: Plan) -> TrainSettings:
@@ -115,16 +126,16 @@ def settings(plan: Plan) -> TrainSettings:
 
 def _train_heads(
     plan: Plan, pool: Pool, features: np.ndarray, missing: Sequence[Cell]
-) -> Iterator[Prediction]:
+) -> Iterator[tuple[Prediction, TrainedHead]]:
     sets = [train_set(plan, pool, cell) for cell in missing]
     classes = len(cells.CLASSES[plan.config.task])
     for place, head in heads.train_heads(features, pool.labels, classes, sets, settings(plan)):
-        yield _predict(plan, pool, missing[place], head, features)
+        yield _predict(plan, pool, missing[place], head, features), head
 
 
 def _train_networks(
     plan: Plan, pool: Pool, backbone: Backbone, missing: Sequence[Cell]
-) -> Iterator[Prediction]:
+) -> Iterator[tuple[Prediction, TrainedNetwork]]:
     pixels = np.stack(pool.pixels)  # (patches, H, W, 1)
     classes = len(cells.CLASSES[plan.config.task])
     for cell in missing:
@@ -139,7 +150,7 @@ def _train_networks(
                 cast(Trainable, plan.config.train),  # "head" does not come here
                 bar.update,
             )
-        yield _predict(plan, pool, cell, network, pixels)
+        yield _predict(plan, pool, cell, network, pixels), network
 
 
 def _predict(
@@ -151,7 +162,7 @@ def _predict(
         "plain": model.probabilities(inputs[rows]),
         "cropped": model.probabilities(inputs[[pool.crops[row] for row in rows]]),
     }
-    return Prediction(cell, rows, probabilities, model.curves, model.best_epoch)
+    return Prediction(cell, rows, probabilities, model.curves, model.best_epoch, model.measures)
 
 
 def _slug(cell: Cell) -> str:
@@ -166,6 +177,8 @@ def _save(path: pathlib.Path, prediction: Prediction) -> None:
         "curves": prediction.curves,
         "best_epoch": np.array(prediction.best_epoch),
     }
+    if prediction.measures:
+        content |= prediction.measures._asdict()
     npz_files.write(path, content | {str(k): v for k, v in prediction.probabilities.items()})
 
 
@@ -178,7 +191,11 @@ def _load(path: pathlib.Path, cell: Cell, plan: Plan) -> Prediction:
             "cropped": content["cropped"],
         }
         rows = np.asarray(np.searchsorted(plan.test_rows, content["rows"]))
-        return Prediction(cell, rows, probabilities, content["curves"], int(content["best_epoch"]))
+        measures = None
+        if "confusion" in content:  # files of earlier versions have no measures
+            measures = EpochMeasures(content["confusion"], content["roc_auc"])
+        curves, best_epoch = content["curves"], int(content["best_epoch"])
+        return Prediction(cell, rows, probabilities, curves, best_epoch, measures)
     except npz_files.DAMAGE as error:
         raise StudyError(
             f"{path}: is damaged ({error}); delete it and run the same command again"

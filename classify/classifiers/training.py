@@ -1,7 +1,7 @@
-"""What training of heads and of whole networks have in common: protocol, sampling, loss.
+"""What training heads and training whole networks have in common: protocol, sampling, loss.
 
 The protocol is the thesis' (Buetas 2023): cross-entropy, Adam at 1e-2, a tenth of it after every 5
-epochs, batches of 128, 100 epochs, the weights of the least validation loss.
+epochs, batches of 128, 100 epochs, the weights with the least validation loss.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class TrainSettings:
     lr_decay_epochs: int = 5
 
     def learning_rates(self) -> np.ndarray:
-        """Of each epoch, (epochs,) float32."""
+        """The learning rate of each epoch, (epochs,) float32."""
         drops = np.arange(self.epochs) // self.lr_decay_epochs
         return (self.lr * self.lr_decay**drops).astype(np.float32)
 
@@ -52,7 +52,7 @@ class TrainSet(NamedTuple):
       key: decides all random numbers of the training, and nothing else does.
       train: (n,) int, n > 0; a row may occur several times.
       weights: (n,) sampling probabilities up to a factor: an epoch is n draws with replacement;
-        None: an epoch is each once, shuffled.
+        None: an epoch is every row once, shuffled.
       validation: (m,) int, m > 0; all of them after every epoch.
     """
 

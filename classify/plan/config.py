@@ -18,9 +18,9 @@ class StudyConfig:
 
     Attributes:
       dataset: prepared by launch.build_dataset: bcdr_patches or mias_patches.
-      patch_size: in pixels, as the dataset was prepared with.
+      patch_size: in pixels, as the dataset was prepared.
       task: three-class (Normal, Benign, Malign) or binary (Healthy, Suspicious).
-      regimes: what training sets are made of: none, weighted, oversample-<k>, singan-<k> (k a
+      regimes: kinds of training set: none, weighted, oversample-<k>, singan-<k> (k a
         number or all), ensemble:<regime>+<regime>.
       baseline: the regime that the others are compared with.
       train_zooms: zoom groups of the lesions trained on: 1, 2, 3, or joined as 1+2.
@@ -36,10 +36,13 @@ class StudyConfig:
       seeds: classifiers trained for each cell, differing in initialisation and sampling.
       draws: random choices of the k source images; regimes without a choice have one.
       fill_ratio: malignant patches after filling up, as a multiple of the benign ones.
-      backbone: alexnet, resnet_small, resnet18, resnet34 or resnet50.
-      weights: file of the backbone's weights, .pth or .safetensors; none for alexnet, whose
+      backbone: alexnet, resnet_small, resnet18, resnet34, resnet50, or auto: resnet50 where
+        `weights` are given, or torchvision's resnet50-11ad3fa6.pth is in its cache, else alexnet.
+      weights: file of the backbone's weights, .pth or .safetensors; unset for alexnet, whose
         weights come with the extra [imagenet], and for resnet_small.
       input_size: pixels of a side that patches are resized to for the backbone.
+      crop_from: pixels of a side that patches are resized to before their centre is cut to
+        `input_size`, 232 in the thesis; 0: they are resized to it whole.
       train: what is trained: head (features are computed once), last_stage or all.
       epochs: passes over the training set.
       batch_size: patches a step.
@@ -48,6 +51,8 @@ class StudyConfig:
       lr_decay_epochs: see `lr_decay`.
       bootstrap: resamplings of the patients behind each interval.
       seed: of splits, draws, samples and classifiers.
+      keep_models: keep each classifier in models/; of trained networks that is all of the network,
+        94 MB each for resnet50, of heads some kB.
     """
 
     dataset: str = "bcdr_patches"
@@ -64,9 +69,10 @@ class StudyConfig:
     seeds: int = 5
     draws: int = 1
     fill_ratio: float = 1.0
-    backbone: str = "alexnet"
+    backbone: str = "auto"
     weights: str = ""
     input_size: int = 224
+    crop_from: int = 0
     train: str = "head"
     epochs: int = 100
     batch_size: int = 128
@@ -75,6 +81,7 @@ class StudyConfig:
     lr_decay_epochs: int = 5
     bootstrap: int = 2000
     seed: int = 0
+    keep_models: bool = True
 
     @property
     def trained_regimes(self) -> tuple[str, ...]:
@@ -102,10 +109,12 @@ class StudyConfig:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
-# Settings that a cell's result does not depend on: a work folder may go on with others.
+# Settings that a cell's result does not depend on: a work folder may be resumed with others.
 GRID = frozenset(
-    {"regimes", "baseline", "train_zooms", "test_zooms", "fill_zooms", "seeds", "draws"}
-    | {"bootstrap"}
+    {
+        *("regimes", "baseline", "train_zooms", "test_zooms", "fill_zooms", "seeds", "draws"),
+        *("bootstrap", "keep_models"),
+    }
 )
 
 
@@ -117,7 +126,7 @@ _CHOICES = {
 }
 _LEAST = {
     **{"patch_size": 1, "folds": 0, "seeds": 1, "draws": 1, "input_size": 32, "epochs": 1},
-    **{"batch_size": 1, "lr_decay_epochs": 1, "bootstrap": 100, "seed": 0},
+    **{"batch_size": 1, "lr_decay_epochs": 1, "bootstrap": 100, "seed": 0, "crop_from": 0},
 }
 
 

@@ -71,7 +71,7 @@ def make(
       config: of the study.
       singan: of the generators.
       data_dir: where the dataset was prepared.
-      usable: patch ids that there are samples of already; None where generators will be trained.
+      usable: patch ids that already have samples; None where generators will be trained.
 
     Raises:
       StudyError: a setting cannot work, a class is missing in a fold, a fill zoom is missing in

@@ -26,14 +26,14 @@ GOAL = "Benign"  # the class up to whose count `FILLED` is filled up
 
 
 class Regime(NamedTuple):
-    """A regime, read; `sources` is None for `all`, and where there are none."""
+    """A parsed regime; `sources` is None for `all`, and for regimes without sources."""
 
     kind: Literal["none", "weighted", "oversample", "singan"]
     sources: int | None
 
 
 class Synthetic(NamedTuple):
-    """A sample of a generator: that of the source patch, and which of its samples.
+    """A sample, named by the source patch of its generator and its number.
 
     Attributes:
       source: patch id.
@@ -52,7 +52,7 @@ class TrainingSet(NamedTuple):
     Attributes:
       real: (n,) int, places in the records; a place may occur several times.
       synthetic: further patches, of class `FILLED`.
-      sources: patch ids of the source images, none where there is no filling up.
+      sources: patch ids of the source images; empty where nothing is filled up.
     """
 
     real: np.ndarray
@@ -64,7 +64,7 @@ def parse(text: str) -> Regime:
     """Reads a regime.
 
     Raises:
-      StudyError: it is none.
+      StudyError: the text is not a regime.
     """
     kind, _, count = text.partition("-")
     if kind in ("none", "weighted") and not count:
@@ -94,7 +94,7 @@ def training_set(
     """Composes the training set of a cell.
 
     Args:
-      cell: which.
+      cell: the cell.
       records: all patches of the dataset.
       partition: of the cell's fold.
       fill_ratio: malignant patches after filling up, as a multiple of the benign ones.
@@ -145,7 +145,7 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
 
 
 def check_ensemble(regime: str, regimes: Sequence[str], shared_test: bool) -> None:
-    """Refuses an ensemble that cannot be made; a regime that is none passes.
+    """Refuses an ensemble that cannot be made; accepts a regime that is not an ensemble.
 
     Args:
       regime: such as `ensemble:singan-4+oversample-4`.

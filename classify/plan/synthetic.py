@@ -2,7 +2,7 @@
 
 A generator is trained once on each patch that any cell needs as a source, whatever the number of
 folds, regimes and draws that use it. Samples are read from files with their manifest, which names
-the patient of the source patch; what does not is refused.
+the patient of the source patch; samples without a patient are refused.
 """
 
 import collections
@@ -63,7 +63,7 @@ def check_trainable(images: Sequence[Image], config: singan_jax.Config) -> None:
 
 
 def train(images: Sequence[Image], config: singan_jax.Config, folder: pathlib.Path) -> None:
-    """Trains one generator an image, or goes on; members that go wrong get a second attempt.
+    """Trains one generator an image, or resumes; members that go wrong get a second attempt.
 
     Args:
       images: the sources.
@@ -89,7 +89,7 @@ def train(images: Sequence[Image], config: singan_jax.Config, folder: pathlib.Pa
 def draw(
     fleet: singan_jax.TrainedFleet, wanted: Mapping[str, int], out: pathlib.Path, seed: int
 ) -> None:
-    """Draws the samples that `needs` counts, in folders of members that need about as many.
+    """Draws the samples that `needs` counts; members that need about equally many share a folder.
 
     Args:
       fleet: trained.
@@ -153,7 +153,7 @@ def rows(folder: pathlib.Path) -> list[tuple[pathlib.Path, dict[str, Any]]]:
     """
     manifests = sorted(folder.rglob(MANIFEST))
     if not manifests:
-        raise StudyError(f"{folder}: no {MANIFEST} in it; name what `sample_fleet` wrote to")
+        raise StudyError(f"{folder}: no {MANIFEST} in it; name a folder of `sample_fleet`")
     return [
         (manifest, _row(line, f"{manifest}:{number}"))
         for manifest in manifests

@@ -21,7 +21,7 @@ from singan_jax.evaluate import memorisation
 from singan_jax.evaluate.diversity import diversity
 from singan_jax.evaluate.frechet import single_image_distance
 
-_MEASURED = 32  # samples of a patch whose variety is told
+_MEASURED = 32  # samples of a patch, at most, whose variety is measured
 _LONGEST = 192  # pixels of the longer side of a picture: twice what it is shown at
 
 
@@ -34,8 +34,8 @@ class GalleryRow:
       real: (H, W, 1) uint8, the source patch.
       samples: (H, W, 1) uint8, each.
       distances: of each sample from the source patch.
-      measured: how many samples the next two are of, at most `_MEASURED`.
-      diversity: see `singan_jax.evaluate.diversity`; NaN of a single sample.
+      measured: how many samples the next two describe, at most `_MEASURED`.
+      diversity: see `singan_jax.evaluate.diversity`; NaN for a single sample.
       near_copies: samples that repeat the patch; see `singan_jax.evaluate.memorisation`.
     """
 
@@ -49,12 +49,12 @@ class GalleryRow:
 
 
 class Mistake(NamedTuple):
-    """A test patch that is called a wrong class.
+    """A test patch that is called the wrong class.
 
     Attributes:
       record: of the patch.
       truth: its class.
-      said: the most probable class, on the average over replicates.
+      said: the most probable class, averaged over replicates.
       probability: of `said`, likewise.
     """
 
@@ -71,14 +71,14 @@ def make_gallery(
     rows: int = 8,
     per_row: int = 5,
 ) -> tuple[GalleryRow, ...]:
-    """Chooses samples to show: the first ones, so that looks play no part, of many patients.
+    """Chooses samples to show, from many patients; always the first, so that looks play no part.
 
     Args:
       sources: patches that generators were trained on, with their (H, W, 1) uint8 pixels.
       samples: by patch id, (H, W, 1) uint8; sources without any are passed over.
       features: maps (n, H, W, 1) uint8 to the (n, h, w, c) features that distances are between.
       rows: most sources to show; a patient's second comes after the first of every other.
-      per_row: most samples of each.
+      per_row: most samples to show of each.
     """
     before: collections.Counter[str] = collections.Counter()
     turns = []
@@ -136,7 +136,7 @@ def worst_mistakes(
 
 
 def gallery_html(gallery: Sequence[GalleryRow], distance_name: str) -> str:
-    """The pictures of a gallery; nothing where it is empty.
+    """The pictures of a gallery; an empty text where there are none.
 
     Args:
       gallery: see `make_gallery`.
@@ -175,12 +175,12 @@ def mistakes_html(
     zooms: Zooms,
     pixels: Mapping[str, np.ndarray],
 ) -> str:
-    """The pictures of the worst mistakes; nothing where there is none.
+    """The pictures of the worst mistakes; an empty text where there are none.
 
     Args:
       results: of the study.
-      regimes: whose.
-      zooms: which.
+      regimes: those whose mistakes are shown.
+      zooms: trained on, tested on and filled up with.
       pixels: by patch id, (H, W, 1) uint8.
     """
     parts = []
@@ -190,7 +190,7 @@ def mistakes_html(
             heading = f"<h3>{style.escape(regime)}</h3>"
             parts.append(f'{heading}<div class="patches wide">{pictures}</div>\n')
     explanation = style.note(
-        "The test patches that are called a wrong class with the highest probability, averaged "
+        "The test patches that are called the wrong class with the highest probability, averaged "
         "over replicates. Look for what they have in common."
     )
     return explanation + "".join(parts) if parts else ""

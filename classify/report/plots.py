@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_WIDTH = 4.7  # inches
-_STYLE: Any = {
+WIDTH = 4.7  # inches
+PLOT_STYLE: Any = {
     "font.size": 10.5,
     "svg.hashsalt": "report",
     "axes.spines.top": False,
@@ -62,8 +62,8 @@ def differences(table: pd.DataFrame, kinds: Sequence[str]) -> bytes:
       table: rows of `statistics.compare`, of one baseline, zoom pair and metric.
       kinds: of the regime of each row, keys of `LOOKS`.
     """
-    with matplotlib.rc_context(_STYLE):
-        plot = Figure((_WIDTH, 0.8 + 0.4 * len(table)), layout="constrained")
+    with matplotlib.rc_context(PLOT_STYLE):
+        plot = Figure((WIDTH, 0.8 + 0.4 * len(table)), layout="constrained")
         axes = plot.add_subplot()
         axes.axvline(0, color="#000000", linewidth=1.2)
         for place, (row, kind) in enumerate(zip(table.itertuples(), kinds, strict=True)):
@@ -74,7 +74,7 @@ def differences(table: pd.DataFrame, kinds: Sequence[str]) -> bytes:
         _name_rows(axes, [name.replace(":", ":\n") for name in table["regime"]])
         axes.set_xlabel("difference in ROC-AUC")
         axes.locator_params(axis="x", nbins=5)
-        return _svg(plot)
+        return as_svg(plot)
 
 
 def roc(grid: np.ndarray, curves: Mapping[str, tuple[str, Curve]]) -> bytes:
@@ -84,8 +84,8 @@ def roc(grid: np.ndarray, curves: Mapping[str, tuple[str, Curve]]) -> bytes:
       grid: (points,), false positive rates.
       curves: by regime, its kind and the true positive rates.
     """
-    with matplotlib.rc_context(_STYLE):
-        plot = Figure((_WIDTH, _WIDTH), layout="constrained")
+    with matplotlib.rc_context(PLOT_STYLE):
+        plot = Figure((WIDTH, WIDTH), layout="constrained")
         axes = plot.add_subplot()
         axes.plot([0, 1], [0, 1], color="#8a93a1", linewidth=1, linestyle=(0, (2, 3)))
         for regime, (kind, curve) in curves.items():
@@ -93,7 +93,7 @@ def roc(grid: np.ndarray, curves: Mapping[str, tuple[str, Curve]]) -> bytes:
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
         axes.legend(loc="lower right")
-        return _svg(plot)
+        return as_svg(plot)
 
 
 def auc_by_generators(table: pd.DataFrame, baseline: tuple[str, Curve]) -> bytes:
@@ -103,8 +103,8 @@ def auc_by_generators(table: pd.DataFrame, baseline: tuple[str, Curve]) -> bytes
       table: see `statistics.auc_by_generators`; of one zoom pair.
       baseline: its name, and the (1,) numbers of the line and band across the plot.
     """
-    with matplotlib.rc_context(_STYLE):
-        plot = Figure((_WIDTH, 3.9), layout="constrained")
+    with matplotlib.rc_context(PLOT_STYLE):
+        plot = Figure((WIDTH, 3.9), layout="constrained")
         axes = plot.add_subplot()
         name, line = baseline
         look = LOOKS["baseline"]
@@ -121,8 +121,8 @@ def auc_by_generators(table: pd.DataFrame, baseline: tuple[str, Curve]) -> bytes
         axes.set_xlim(-0.5, len(counts) - 0.5)
         axes.grid(visible=False, axis="x")
         axes.set(xlabel="number of source images (of generators)", ylabel="ROC-AUC")
-        _legend_above(plot, axes)
-        return _svg(plot)
+        legend_above(plot, axes)
+        return as_svg(plot)
 
 
 def learning_curves(curves: Mapping[str, tuple[str, Curve, Curve]]) -> bytes:
@@ -131,8 +131,8 @@ def learning_curves(curves: Mapping[str, tuple[str, Curve, Curve]]) -> bytes:
     Args:
       curves: by regime, its kind and (epochs,) losses on the training and the validation set.
     """
-    with matplotlib.rc_context(_STYLE):
-        plot = Figure((_WIDTH, 5.4), layout="constrained")
+    with matplotlib.rc_context(PLOT_STYLE):
+        plot = Figure((WIDTH, 5.4), layout="constrained")
         panels = plot.subplots(2, 1, sharex=True)
         for place, (axes, title) in enumerate(zip(panels, ("training", "validation"), strict=True)):
             for regime, (kind, *losses) in curves.items():
@@ -141,8 +141,8 @@ def learning_curves(curves: Mapping[str, tuple[str, Curve, Curve]]) -> bytes:
             axes.set_ylabel(f"{title} loss")
         panels[1].set_xlabel("epoch")
         panels[1].xaxis.get_major_locator().set_params(integer=True)
-        _legend_above(plot, panels[0])
-        return _svg(plot)
+        legend_above(plot, panels[0])
+        return as_svg(plot)
 
 
 def subgroup_rates(table: pd.DataFrame, kinds: Mapping[str, str]) -> bytes:
@@ -153,8 +153,8 @@ def subgroup_rates(table: pd.DataFrame, kinds: Mapping[str, str]) -> bytes:
       kinds: by regime to be shown, its kind.
     """
     groups = list(dict.fromkeys(zip(table["field"], table["value"], table["patches"], strict=True)))
-    with matplotlib.rc_context(_STYLE):
-        plot = Figure((_WIDTH, 1.3 + 0.42 * len(groups)), layout="constrained")
+    with matplotlib.rc_context(PLOT_STYLE):
+        plot = Figure((WIDTH, 1.3 + 0.42 * len(groups)), layout="constrained")
         axes = plot.add_subplot()
         for n, (regime, kind) in enumerate(kinds.items()):
             look, rows = LOOKS[kind], table[table["regime"] == regime]
@@ -174,9 +174,9 @@ def subgroup_rates(table: pd.DataFrame, kinds: Mapping[str, str]) -> bytes:
                 for field, value, n in groups
             ],
         )
-        axes.set(xlabel="share of patches called a wrong class", xlim=(-0.02, 1.02))
-        _legend_above(plot, axes)
-        return _svg(plot)
+        axes.set(xlabel="share of patches called the wrong class", xlim=(-0.02, 1.02))
+        legend_above(plot, axes)
+        return as_svg(plot)
 
 
 def _band(axes: Axes, x: np.ndarray, curve: Curve, look: Look, label: str) -> None:
@@ -193,13 +193,14 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _legend_above(plot: Figure, axes: Axes) -> None:
+def legend_above(plot: Figure, axes: Axes) -> None:
     """A legend that hides no data."""
     handles, labels = axes.get_legend_handles_labels()
     plot.legend(handles, labels, loc="outside upper left", ncols=2)
 
 
-def _svg(plot: Figure) -> bytes:
+def as_svg(plot: Figure) -> bytes:
+    """Equal figures give equal bytes."""
     buffer = io.BytesIO()
     plot.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from classify.cells import Results, Zooms, control_of, ensemble_members, fill_zoom_of
 from classify.plan import regimes
-from classify.report import gallery, plots, style, tables, zoom_matrix
+from classify.report import curves, gallery, plots, style, tables, zoom_matrix
 from classify.report.gallery import GalleryRow
 from classify.report.plots import Curve
 from classify.report.style import Section
@@ -26,7 +26,7 @@ _BAND = (
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-    """What a report tells.
+    """The content of a report.
 
     Attributes:
       title: the question.
@@ -82,7 +82,7 @@ class ReportData:
 
 
 def kind_of(results: Results, regime: str) -> str:
-    """Which of `report_plots.LOOKS` a regime has."""
+    """Which of `plots.LOOKS` a regime has."""
     if regime == results.baseline:
         return "baseline"
     if ensemble_members(regime):
@@ -95,8 +95,8 @@ def write_report(path: str | pathlib.Path, data: ReportData) -> None:
     """Writes the report; equal data give equal bytes.
 
     Args:
-      path: of the HTML file.
-      data: what it tells.
+      path: the HTML file to write.
+      data: its content.
 
     Raises:
       OSError: the file cannot be written.
@@ -190,7 +190,7 @@ def _roc(data: ReportData) -> str:
     caption = (
         f"Class {target} against the others{where(data.results, data.zooms)}; the upper left "
         f"corner is perfect, the dotted diagonal is chance. {_chosen(data)}{_BAND} "
-        "Look whether one curve lies above another's band."
+        "See whether one curve lies above another's band."
     )
     return style.figure(content, caption, "plot")
 
@@ -211,7 +211,7 @@ def _generators(data: ReportData) -> str:
     caption = (
         f"ROC-AUC{where(data.results, data.zooms)} when the malignant class is filled up with "
         "samples of k SinGANs (singan) or with copies of the same k patches (oversample); the "
-        f"horizontal line and its band are {data.results.baseline}. {_BAND} Look whether singan "
+        f"horizontal line and its band are {data.results.baseline}. {_BAND} See whether singan "
         "lies above oversample at the same k, and whether more generators help."
     )
     plot = style.figure(content, caption, "plot")
@@ -219,30 +219,27 @@ def _generators(data: ReportData) -> str:
 
 
 def _learning(data: ReportData) -> str:
-    curves = {}
+    results = data.results
+    found = {}
     for name, kind in data.shown.items():
-        every = np.stack(
-            [
-                one.curves
-                for one in data.results.predictions
-                if (one.cell.regime, one.cell.train_zoom) == (name, data.zooms.train)
-                and one.cell.fill_zoom == fill_zoom_of(name, data.zooms.train, data.zooms.fill)
-            ]
-        )  # (classifiers, epochs, 2)
-        mean, sd = every.mean(axis=0), every.std(axis=0)
-        training, validation = (
-            Curve(mean[:, n], (mean - sd)[:, n], (mean + sd)[:, n]) for n in range(2)
-        )
-        curves[name] = kind, training, validation
+        trained = [
+            one
+            for one in results.predictions
+            if (one.cell.regime, one.cell.train_zoom) == (name, data.zooms.train)
+            and one.cell.fill_zoom == fill_zoom_of(name, data.zooms.train, data.zooms.fill)
+        ]
+        found[name] = kind, curves.curves_of(trained, results.target)
+    losses = {name: (kind, *of_regime[curves.LOSS]) for name, (kind, of_regime) in found.items()}
     content = style.image(
-        plots.learning_curves(curves), "svg+xml", "Training and validation loss by epoch"
+        plots.learning_curves(losses), "svg+xml", "Training and validation loss by epoch"
     )
     caption = (
         "Mean cross-entropy after each epoch; bands are one standard deviation (n) over folds, "
         "seeds and choices of source images. Each classifier keeps the weights of its least "
-        "validation loss. Look where validation loss stops falling while training loss goes on."
+        "validation loss. See where validation loss stops falling while training loss still falls."
     )
-    return style.figure(content, caption, "plot")
+    figure = style.figure(content, caption, "plot")
+    return figure + curves.folded(found, results.classes[results.target])
 
 
 def _subgroups(data: ReportData) -> str:
@@ -255,7 +252,7 @@ def _subgroups(data: ReportData) -> str:
         plots.subgroup_rates(table, kinds), "svg+xml", "Share of mistakes by subgroup"
     )
     caption = (
-        "Share of test patches called a wrong class, by what is known of the patch; in brackets "
+        "Share of test patches called the wrong class, by what is known of the patch; in brackets "
         "the number of patches. Intervals are 95 % intervals under a bootstrap of the patients, "
         "not corrected for the number of subgroups, and those of few patches are wide: look for "
         "groups that stand apart by more than their intervals."

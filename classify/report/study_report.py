@@ -23,7 +23,7 @@ def write(path: pathlib.Path, finished: Study, folder: pathlib.Path) -> None:
     """Writes the report of a study.
 
     Args:
-      path: of the HTML file.
+      path: the HTML file to write.
       finished: the study.
       folder: its work folder.
     """
@@ -91,7 +91,7 @@ def _setup(finished: Study, folder: pathlib.Path) -> dict[str, dict[str, str]]:
             "generators": str(len(plan.wanted)),
             "synthetic patches": str(len(finished.samples)),
             "classifiers": str(len(plan.sets)),
-            "backbone": finished.backbone.origin,
+            "backbone": f"{finished.backbone.origin} ({finished.backbone.reason})",
         },
         "Protocol": {plan.config.protocol: protocol.MEANINGS[plan.config.protocol]},
         "Study": {name: _text(value) for name, value in plan.config.to_dict().items()},

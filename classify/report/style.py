@@ -166,13 +166,13 @@ def escape(value: Any) -> str:
 
 
 def breakable(regime: str) -> str:
-    """Regimes as HTML that is broken at certain places only."""
+    """Regimes as HTML that breaks into lines only at certain places."""
     text = escape(regime).replace(":", ":<wbr/>").replace("+", "<wbr/>+")
     return f'<span class="name">{text.replace(" less ", " <wbr/>less ")}</span>'
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
-    """A number of so many decimals, a dash where it is not defined."""
+    """A number with `digits` decimals; a dash where it is not defined."""
     if math.isnan(value):
         return "–"
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
@@ -196,7 +196,7 @@ def table(
     Args:
       head: names of the columns, text.
       rows: cells of each row; the first is the row's heading.
-      caption: text, says what is in it.
+      caption: text that says what is in the table.
       look: class of the table: "words" or "shades".
       main: numbers of the rows to stand out.
     """

@@ -47,7 +47,7 @@ def key_table(
       summary: see `statistics.summarize`.
       comparisons: see `statistics.compare`.
       results: of the study.
-      zooms: which.
+      zooms: the train zoom and the test zoom.
     """
     found = of_target(summary, results, zooms)
     if not comparisons.empty:
@@ -76,7 +76,7 @@ def key_table(
 
 
 def control_table(comparisons: pd.DataFrame, results: Results, zooms: Zooms) -> str:
-    """SinGAN samples against copies of the same patches; nothing where no regime has such."""
+    """SinGAN samples against copies of the same patches; empty where no regime has copies."""
     found = of_target(comparisons, results, zooms)
     rows = []
     for row in found[found["baseline"] != results.baseline].itertuples():

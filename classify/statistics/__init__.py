@@ -1,7 +1,7 @@
-"""What predictions say together.
+"""What all predictions together say.
 
-metrics      of one set of predictions
-bootstrap    of patients
+metrics      measures of one set of predictions
+bootstrap    resampling of patients
 replicates   which predictions belong together
 places       where on the grid, and all that is said there
 statistics   means with intervals, comparisons

@@ -2,12 +2,12 @@
 
 Patients are drawn with replacement, all patches of a patient together, as patches of one patient
 are not independent. They are drawn within strata, by the worst classification of a patient, so
-that each sample has as many of each as there are: then no class is missing from a sample. The
+that each sample has as many of each as the data have: no class is missing from a sample. The
 price is that a stratum with one patient contributes no variance, as it is always drawn: intervals
 of a class with very few patients are too narrow, which is why their number is reported. (With 15
 patients of each class, 95 % intervals of simulated ROC-AUCs covered the truth in 92 %.)
 
-A sample is a count for each patient, and metrics are computed with these as weights, of many
+A sample is a count for each patient, and metrics are computed with these as weights, for many
 samples at once. Ties are treated as scikit-learn does.
 """
 
@@ -36,7 +36,7 @@ class Resampling:
 
     Attributes:
       counts: (patients, samples) float32, how often each patient is in each sample.
-      patient: (patches,) int, of each patch the place of its patient in `counts`.
+      patient: (patches,) int, for each patch the place of its patient in `counts`.
     """
 
     counts: np.ndarray
@@ -61,7 +61,7 @@ class Resampling:
 
         Args:
           rows: (n,) int, which patches.
-          values: (n,), of them.
+          values: (n,), one for each of them.
 
         Returns:
           (samples,); NaN where none of the patches is in a sample.
@@ -235,7 +235,7 @@ def interval(samples: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def two_sided_p(differences: np.ndarray) -> float:
-    """How probable a difference as far from 0 is where there is none.
+    """How probable a difference this far from 0 is if there is no true difference.
 
     Twice the smaller share of samples on either side of 0. The one sample that is added to both
     (Davison and Hinkley 1997, 4.11) keeps it from being 0.
@@ -254,7 +254,7 @@ def two_sided_p(differences: np.ndarray) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Corrects p values for how many there are, by Holm's method (1979).
+    """Corrects p values for their number, by Holm's method (1979).
 
     Args:
       p: (comparisons,); NaN stays NaN but counts.

@@ -5,8 +5,8 @@ mean, with the same patients for all replicates and both sides of a comparison. 
 says what other test patients would change; what another fold, seed or choice of source images
 would change is the standard deviation over replicates. Where each fold has test patients of its
 own, a metric is that of a replicate on its fold's patients, and replicates of a fold without any
-patch that it is of are left out. How few patients make an interval too
-narrow is in `bootstrap`. Few patches make the calibration error too large, a bootstrap sample of
+patch that it is of are left out. `bootstrap` tells when few patients make an interval too narrow.
+Few patches make the calibration error too large, a bootstrap sample of
 them more so; its interval is therefore reflected at the mean, and may lie below it.
 """
 
@@ -157,9 +157,9 @@ def roc_band(
 
     Args:
       results: of the study; test patches are taken as they are.
-      regime: one of its, as are the zooms.
-      train_zoom: see there.
-      test_zoom: see there.
+      regime: one of the study's, as are the zooms.
+      train_zoom: the zoom trained on.
+      test_zoom: the zoom tested on.
       grid: (points,), false positive rates.
       bootstrap: number of samples.
       seed: of the bootstrap.
@@ -194,10 +194,10 @@ def confusions(
 
     Args:
       results: of the study; test patches are taken as they are.
-      regime: one of its, as are the zooms.
-      train_zoom: see there.
-      test_zoom: see there.
-      fill_zoom: see there; the train zoom where None.
+      regime: one of the study's, as are the zooms.
+      train_zoom: the zoom trained on.
+      test_zoom: the zoom tested on.
+      fill_zoom: that of what training sets were filled up with; the train zoom where None.
 
     Returns:
       (classes, classes), rows sum to 1; NaN for a class without patches.

@@ -49,7 +49,7 @@ def least_p(comparisons: pd.DataFrame, results: Results) -> pd.Series | None:
       results: of the study.
 
     Returns:
-      Its row; None where there is none.
+      Its row; None where there is no such comparison.
     """
     singan = _of_singan(comparisons)
     against = singan[singan["baseline"] == results.baseline]

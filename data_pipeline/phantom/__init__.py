@@ -4,8 +4,8 @@ For demonstrations and tests, where no patient's images may be used: `write` dra
 BCDR with images, outlines, masks and tables. Nothing in it is a patient's, and it says so in
 `SYNTHETIC.txt` and in every image file. Data flows one way:
 
-    patients          who there is
-    mammogram         one of theirs
+    patients          the patients and their images
+    mammogram         one of these images
     tissue lesions    what is on it
     features rows     what the tables say of it
     sets              the tables, with what is peculiar to each set

@@ -82,7 +82,7 @@ def draw_lesion(
 
     Returns:
       (n, n) float32 attenuation to add, n odd, the lesion in the middle; and the (k, 2) int
-      vertices (x, y) of its outline in pixels from the middle, not closed, no two equal in turn.
+      vertices (x, y) of its outline in pixels from the middle, not closed, no two neighbours equal.
     """
     radius = diameter / 2
     margin = _draw_margin(rng, traits.suspicion, radius)

@@ -28,8 +28,8 @@ class PhantomSettings:
       digital_patients: of each of the sets D01 and D02, all with lesions.
       normal_patients: of the set DN01, without lesions.
       malignant: fraction of the patients with lesions whose lesion is malignant.
-      difficulty: 0, benign and malignant lesions and healthy tissue are trivially told apart, to
-        1, they are the same; see `lesions.draw_traits`.
+      difficulty: from 0 (benign and malignant lesions and healthy tissue are trivially told
+        apart) to 1 (they are the same); see `lesions.draw_traits`.
       film_scale: size of films, where 1 is BCDR's 720x1167 pixels (width x height).
       digital_scale: size of digital images, where 1 is BCDR's 3328x4084, 2560x3328 or 2816x3072.
     """
@@ -114,7 +114,7 @@ class Patient:
 
     @property
     def folder(self) -> str:
-        """Of the images, below that of the tables."""
+        """The folder of the images, below that of the tables."""
         return f"patient_{self.patient_id}/study_{self.study_id}"
 
     def lesion_id(self, lesion: int) -> int:
@@ -123,12 +123,12 @@ class Patient:
 
 
 def generator(settings: PhantomSettings, *key: int) -> np.random.Generator:
-    """A generator of its own for every key, whatever else is drawn, in whichever order."""
+    """A separate generator for every key, whatever else is drawn, in whichever order."""
     return np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=key))
 
 
 def draw_patient(settings: PhantomSettings, set_name: str, number: int) -> Patient:
-    """Draws a patient; depends on the seed, the set and the number alone, but for their class.
+    """Draws a patient; depends only on the seed, the set and the number, except for the class.
 
     Args:
       settings: of the phantom.

@@ -39,11 +39,11 @@ Rows = dict[str, list[Row]]  # by table
 def write(
     root: Path, settings: PhantomSettings, progress: bool, workers: int | None = None
 ) -> None:
-    """Writes the tree, or what is missing of it.
+    """Writes the tree, or those files of it that are missing.
 
     Args:
-      root: folder to write to; made where it does not exist, else empty or holding a tree of the
-        same settings.
+      root: folder to write to; created if missing, else empty or holding a tree of the same
+        settings.
       settings: what to write.
       progress: whether to show a progress bar.
       workers: processes that draw; by default one for each CPU. Does not change the result.

@@ -42,7 +42,7 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
 
 
 def by_scale(config: Config, members: int) -> list[dict[str, Any]]:
-    """The rows of the programs that train so many square images of `max_size`."""
+    """The rows of the programs that train `members` square images of `max_size`."""
     singan_jax.configure_jax()
     side = config.max_size
     compiler = Compiler(Bucket(config, (side, side, 3)))

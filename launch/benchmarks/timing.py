@@ -22,13 +22,13 @@ class Timing(NamedTuple):
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> "Timing":
-        """Of the seconds of each run."""
+        """The timing of runs that took these seconds."""
         ordered = sorted(seconds)
         return cls(statistics.median(ordered), ordered[0], ordered[-1])
 
     @classmethod
     def total(cls, parts: Iterable["Timing"]) -> "Timing":
-        """Of what is measured in parts: all at their median, their fastest, their slowest."""
+        """The timing of a sum of parts: all at their median, their fastest, their slowest."""
         return cls(*map(sum, zip(*parts, strict=True)))
 
     def times(self, factor: float) -> "Timing":

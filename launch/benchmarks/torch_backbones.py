@@ -7,7 +7,7 @@ from classify.backbones.resnet import ResNet
 
 
 class Block(nn.Module):
-    """A residual block; see `classify.resnet.Block`."""
+    """A residual block; see `resnet.Block` of `classify.backbones`."""
 
     def __init__(self, channels: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ one for a layer from a table measured per backend (see `table`).
     implementations   all by name; im2col and shift_add
     direct            left to XLA, in the forms in which it is fast
     winograd          with half the products
-    table.json        which of them where
+    table.json        which of them is used where
 """
 
 import functools
@@ -42,8 +42,8 @@ def table() -> dict[str, dict[str, Implementation]]:
     """The choices, `{backend: {"<map>:<in>-><out>": implementation}}`.
 
     `<map>` is `convolve` or `weight_gradient`; a side is `narrow` (images, score maps) or `wide`.
-    Those of CPU were measured, with `python -m launch.benchmark --suites=conv`; those of GPU and
-    TPU are estimates.
+    The choices for CPU were measured, with `python -m launch.benchmark --suites=conv`; those for
+    GPU and TPU are estimates.
     """
     text = (pathlib.Path(__file__).parent / "table.json").read_text()
     return json.loads(text)
@@ -65,7 +65,7 @@ def choose(
     rows = table()[backend]
     sides = ["narrow" if c <= _NARROW_MAX_CHANNELS else "wide" for c in (c_in, c_out)]
     chosen = rows[f"{name}:{sides[0]}->{sides[1]}"]
-    # It takes twice as long to compile, for little gain between few channels; and the sums inside
+    # Winograd compiles twice as long, for little gain between few channels; and the sums inside
     # are larger than the results, which leaves too little of bfloat16's 8 bits.
     too_small = min(c_in, c_out) < _WINOGRAD_MIN_CHANNELS or dtype == jnp.bfloat16
     return "direct" if chosen == "winograd" and too_small else chosen

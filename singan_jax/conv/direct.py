@@ -42,5 +42,5 @@ def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
 
 
 def padded(x: jax.Array, rows: int, columns: int) -> jax.Array:
-    """Zeros around the pixels: so many rows above and below, columns left and right."""
+    """Adds zeros: `rows` of them above and below, `columns` of them left and right."""
     return jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))

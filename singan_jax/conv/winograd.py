@@ -1,6 +1,6 @@
 """The 3x3 convolution with half the products: Winograd's filtering along rows.
 
-F(4, 3) makes four values of a correlation with three taps from six inputs d by six products,
+F(4, 3) makes four values of a correlation with three taps from six inputs d with six products,
 where the plain sum takes twelve (Lavin and Gray, "Fast algorithms for convolutional neural
 networks", 2016, section 4):
 
@@ -24,7 +24,7 @@ from singan_jax.conv import direct
 
 TILE = 4  # output rows of a tile; it reads TILE + 2 input rows
 
-# Of the points tried, those with the smallest rounding errors; a last one is at infinity.
+# Of the points tried, those with the smallest rounding errors; one more is at infinity.
 _POINTS = np.array([0, 3 / 4, -3 / 4, 3 / 2, -3 / 2])
 
 
@@ -66,7 +66,7 @@ def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
 
 
 def _tiled(x: jax.Array, pad: int, height: int) -> list[jax.Array]:
-    """The input rows of all tiles: the first of each, the second, to the last."""
+    """The input rows of all tiles: the first row of every tile, then the second, and so on."""
     tiles = -(-height // TILE)
     below = TILE * tiles - height
     x = jnp.pad(x, ((0, 0), (pad, pad + below), (pad, pad), (0, 0)))
@@ -74,7 +74,7 @@ def _tiled(x: jax.Array, pad: int, height: int) -> list[jax.Array]:
 
 
 def _combined(matrix: np.ndarray, rows: Sequence[jax.Array]) -> list[jax.Array]:
-    """The matrix' product with a vector of arrays, without its zeros."""
+    """The product of a matrix, skipping its zeros, and a vector of arrays."""
 
     def total(factors: Iterable[float]) -> jax.Array:
         terms = [row if f == 1 else f * row for f, row in zip(factors, rows, strict=True) if f]

@@ -31,14 +31,14 @@ class Bucket:
     """Pyramid and shapes of all members of one shape."""
 
     def __init__(self, config: Config, shape: tuple[int, int, int], images: int = 1):
-        """`shape` is (H, W, C) of the images, of which each member has `images`."""
+        """`shape` is the (H, W, C) of an image; each member has `images` of them."""
         self.config, self.images = config, images
         self.channels = shape[2]
         self.pyramid = Pyramid.of(shape[:2], config)
 
     @functools.cached_property
     def shapes(self) -> list[ScaleShapes]:
-        """Of every scale, coarsest first."""
+        """The shapes at every scale, coarsest first."""
         found: list[ScaleShapes] = []
         key = jax.eval_shape(lambda: jax.random.key(0))
         hyper = jax.eval_shape(lambda: Hyper.of(self.config, {}))
@@ -57,7 +57,7 @@ class Bucket:
         return found
 
     def build_pyramid(self, images: Array) -> tuple[jax.Array, ...]:
-        """(members, images, H, W, C) on the devices to their scales."""
+        """The scales of images (members, images, H, W, C) that are on the devices."""
         build = functools.partial(
             build_pyramid, pyramid=self.pyramid, uint8=self.config.uint8_resize
         )

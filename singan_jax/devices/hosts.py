@@ -19,13 +19,13 @@ def join(
 
     Args:
       mode: "auto" joins where a coordinator is given or the environment shows that this is one of
-        several processes; "on" always, as JAX finds out by itself; "off" never.
+        several processes; "on" always joins, as JAX finds the others; "off" never joins.
       coordinator: host:port where process 0 listens.
       num_processes: how many there are.
       process_id: which one this is, from 0.
 
     Raises:
-      InputError: what is given does not fit together, or the others cannot be found.
+      InputError: the arguments do not fit together, or the others cannot be found.
     """
     stated = (coordinator, num_processes, process_id)
     if stated != (None,) * 3:
@@ -53,7 +53,7 @@ def started_together() -> bool:
     kubernetes = (
         "KUBERNETES_SERVICE_HOST" in environment
         and "JOB_COMPLETION_INDEX" in environment
-        and importlib.util.find_spec("kubernetes") is not None  # JAX asks it for the number
+        and importlib.util.find_spec("kubernetes") is not None  # JAX asks it for the index
     )
     tpu_hosts = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
     return slurm or kubernetes or "," in (tpu_hosts or "")

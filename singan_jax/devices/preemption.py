@@ -39,7 +39,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._asked = False
-        self._over = False  # no more rounds: all processes know that it is
+        self._over = False  # no more rounds, and all processes know it
         self._previous: Any = None
 
     def __enter__(self) -> "Watch":
@@ -57,7 +57,7 @@ class Watch:
         """What to raise once everything is saved, or None where training may go on.
 
         Args:
-          message: of the first process to all others, 31 bits; they find it in `message`.
+          message: 31 bits from the first process to all others, which read `self.message`.
         """
         return self._round(_Status.ASKED_TO_STOP if self._asked else _Status.RUNNING, message)
 
@@ -65,7 +65,7 @@ class Watch:
         """This process has done its part: waits for the others, none of which may fail any more.
 
         Raises:
-          Exception: one of them stops, and so the whole run.
+          Exception: one of them stops, and with it the whole run.
         """
         status = _Status.FINISHED
         while not self._over:

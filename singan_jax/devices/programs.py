@@ -37,7 +37,7 @@ class Compiler:
     """Compiles the programs of a bucket in a thread of its own."""
 
     def __init__(self, bucket: Bucket):
-        """`bucket` is that of the members; nothing is compiled yet."""
+        """`bucket` is the one the members belong to; compiles nothing yet."""
         self.bucket = bucket
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compile")
         self._pending: dict[tuple[int, int], concurrent.futures.Future[ScalePrograms]] = {}
@@ -96,5 +96,5 @@ class Compiler:
 
 
 def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
-    """A function over members, compiled for so many of them; `arguments` are shapes of one."""
+    """Compiles a function over `members` members; `arguments` are the shapes of one member."""
     return spread.lower(*sharding.specs(arguments, members), *shared).compile()

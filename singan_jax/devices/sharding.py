@@ -5,9 +5,9 @@ members by itself: `shard_map`, no collectives. (`jit` with a sharded `vmap` is 
 alternative: XLA's partitioner mishandles the weight gradient of a convolution batched over
 weights, silently.)
 
-Where several processes train one fleet, each has members of its own on the devices of its own: a
+Where several processes train one fleet, each has its own members on its own devices: a
 mesh never spans processes, so none waits for another inside a program, and compilers, slices and
-checkpoints know nothing of it. What the processes have to tell each other goes through `gathered`.
+checkpoints are unaware of it. What the processes have to tell each other goes through `gathered`.
 """
 
 import atexit
@@ -123,7 +123,7 @@ def over_members(
 
 
 def memory() -> int:
-    """Bytes that a device has; the CPU devices of a machine share what it has."""
+    """Bytes of a device's memory; for CPU devices, which share it, of the machine's."""
     stats = jax.local_devices()[0].memory_stats() or {}
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return stats.get("bytes_limit", machine)
@@ -153,17 +153,17 @@ def join(
     """Makes this process one of several that train a fleet; call it before anything uses a device.
 
     Args:
-      coordinator: host and port where the first process listens; JAX finds out what is None.
+      coordinator: host and port where the first process listens; JAX finds out whatever is None.
       num_processes: how many there are.
       process_id: which one this is, from 0.
-      patience: seconds without a sign of life after which a process counts as dead, which ends all.
+      patience: seconds of silence after which a process counts as dead, which ends them all.
 
     Raises:
       ValueError: JAX could not find out what is None.
-      RuntimeError: it joined before. (Where the others are not there within 5 minutes, JAX ends the
-        process, with a trace of its own.)
+      RuntimeError: this process joined before. (If the others do not join within 5 minutes, JAX
+        ends the process, with a traceback of its own.)
     """
-    # Its handler would swallow a SIGTERM that comes before ours is there.
+    # JAX's handler would swallow a SIGTERM that comes before ours is installed.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         coordinator, num_processes, process_id, heartbeat_timeout_seconds=patience
@@ -176,15 +176,15 @@ def processes() -> int:
 
 
 def process() -> int:
-    """Which of them this is; the first, 0, writes what is there once for all."""
+    """The index of this process; the first, 0, writes what exists once for all of them."""
     return jax.process_index()
 
 
 def gathered(values: Sequence[int]) -> np.ndarray:
-    """What each process passes, once all have called this.
+    """The values that each process passes; waits until all have called this.
 
     Args:
-      values: of 31 bits, as many in all processes.
+      values: numbers of 31 bits, the same count in all processes.
 
     Returns:
       (processes, values) int32.
@@ -218,7 +218,7 @@ def _same(x: jax.Array) -> jax.Array:
 
 
 def _exit_alone() -> None:
-    """Ends this process without JAX's farewell, which aborts where another is gone."""
+    """Ends this process without JAX's shutdown, which aborts when another is gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

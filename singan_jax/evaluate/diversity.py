@@ -28,7 +28,7 @@ def diversity(real: jax.Array, samples: jax.Array) -> jax.Array:
 
 
 def num_scales(size: tuple[int, int]) -> int:
-    """Scales of MS-SSIM for images of (height, width): as many, up to 5, as its window fits in."""
+    """Number of MS-SSIM scales for images of (height, width): up to 5, while its window fits."""
     shorter = min(size)
     return sum(shorter >> scale >= _WINDOW for scale in range(len(_WEIGHTS)))
 
@@ -84,7 +84,7 @@ def _halved(image: jax.Array) -> jax.Array:
 
 
 def pairs(count: int) -> np.ndarray:
-    """(pairs, 2) indices of samples to compare: all pairs, or 300 drawn ones of more."""
+    """(pairs, 2) indices of samples to compare: all pairs, or 300 random ones if there are more."""
     if count * (count - 1) // 2 <= _MAX_PAIRS:
         return np.stack(np.triu_indices(count, 1), axis=1)
     rng = np.random.default_rng(count)

@@ -2,7 +2,7 @@
 
 SIFID's formula, but on the responses of fixed filters: derivatives of Gaussians at several widths
 (the local jet; Koenderink and van Doorn, "Representation of local geometry in the visual system",
-1987). Its numbers compare with each other only, never with published SIFIDs.
+1987). Compare its numbers only with each other, never with published SIFIDs.
 """
 
 import functools
@@ -28,7 +28,7 @@ def _matrix(size: int, sigma: float, order: int) -> np.ndarray:
 
 
 def responses(image: jax.Array) -> jax.Array:
-    """What the filters answer at each pixel.
+    """The responses of the filters at each pixel.
 
     Args:
       image: (H, W, C) in [0, 1].

@@ -61,7 +61,7 @@ def single_image_distance(map_a: np.ndarray, map_b: np.ndarray) -> float:
 
     Args:
       map_a: (h, w, c), features of one image.
-      map_b: (h', w', c), those of the other.
+      map_b: (h', w', c), features of the other.
     """
     (mean_a, cov_a), (mean_b, cov_b) = (moments(np.asarray(x, float)) for x in (map_a, map_b))
     return float(frechet_distance(mean_a, cov_a, mean_b, cov_b))

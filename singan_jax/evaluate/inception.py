@@ -53,14 +53,14 @@ class Convolution(NamedTuple):
 
 
 def load(path: pathlib.Path) -> tuple[Convolution, ...]:
-    """Reads the layers' weights; those of all further layers are passed over.
+    """Reads the layers' weights and ignores those of all further layers.
 
     Args:
-      path: of torchvision's `inception_v3_*.pth`, or another file of such a state dict.
+      path: torchvision's `inception_v3_*.pth`, or another file of such a state dict.
 
     Raises:
-      InputError: the file is missing, damaged, no state dict, or lacks a layer or has it in another
-        shape or with values that are not finite; or torch is not installed.
+      InputError: the file is missing, damaged or not a state dict; a layer in it is missing, of
+        another shape or not finite; or torch is not installed.
     """
     expected: dict[str, tuple[int, ...]] = {}
     for layer in _LAYERS:

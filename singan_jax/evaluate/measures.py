@@ -65,18 +65,18 @@ def measure_fleet(
     """Measures samples beside the images that their members were trained on.
 
     Args:
-      fleet: which the samples are of.
+      fleet: the fleet that drew the samples.
       images: by member name, as read for training.
       files: by member name, its samples: 2 or more, of the size and channels of one of its scales.
-      weights: of Inception, for SIFID; without, the filter-bank distance is the only one.
-      quiet: without a progress bar.
+      weights: of Inception, for SIFID; without them, only the filter-bank distance is measured.
+      quiet: show no progress bar.
 
     Returns:
       One entry per member, in the order of `files`.
 
     Raises:
-      InputError: a member the fleet does not have, fewer than 2 samples, one that cannot be read or
-        has another size, images too small for the measures.
+      InputError: a member is not in the fleet, has fewer than 2 samples, or has one that cannot be
+        read or has another size; or images are too small for the measures.
     """
     batches: dict[Any, list[Member]] = collections.defaultdict(list)
     for member in fleet.select(list(files)):
@@ -113,7 +113,7 @@ def _measure(
     files: Mapping[str, Sequence[pathlib.Path]],
     weights: tuple[Convolution, ...],
 ) -> list[Measured]:
-    """Measures members of one shape and number of samples; `size` is what programs are made for."""
+    """Measures members of one shape and sample count; programs are compiled for `size` members."""
     plan = fleet.bucket(members[0]).pyramid
     channels = members[0].shape[2] - members[0].has_mask
     sizes = [(*hw, channels) for hw in plan.sizes]
@@ -170,12 +170,12 @@ def _program(plan: Pyramid, uint8: bool, scale: int) -> Any:
 def measure_member(
     real: jax.Array, samples: jax.Array, weights: tuple[Convolution, ...]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The measures of one member; of those by Fréchet distance, the moments.
+    """The measures of one member; for Fréchet distances, the moments that they are between.
 
     Args:
       real: (H, W, C) in [0, 1].
       samples: (n, H, W, C), likewise.
-      weights: of Inception, or none.
+      weights: of Inception, or empty.
 
     Returns:
       By name, values of the real image, (n,) of the samples, and of all samples together.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 PATCH = 7  # pixels; what one scale's networks see at once is 11
-MAX_TILES = 256  # of a sample, all within 112 x 112 pixels
+MAX_TILES = 256  # of a sample: all of them up to 112 x 112 pixels
 SHIFT = 3  # pixels, along both axes, within which a copy of the whole image is looked for
 NEAR_COPY = 0.25  # of the image's standard deviation: closer samples share 15/16 of its variance
 LEVELS = 255.0  # distances are in gray levels of 8 bits, whatever the image's depth
@@ -15,8 +15,8 @@ def patch_distances(sample: jax.Array, image: jax.Array) -> jax.Array:
     """How far a sample's patches are from the nearest ones of an image.
 
     Args:
-      sample: (H, W, C) in [0, 1]; it is cut into tiles of `PATCH` pixels, remainders left out. Of
-        more than `MAX_TILES`, that many are taken, evenly spread.
+      sample: (H, W, C) in [0, 1]; it is cut into tiles of `PATCH` pixels, remainders left out. If
+        there are more than `MAX_TILES`, that many are taken, evenly spread.
       image: (H', W', C); its patches at all places are compared.
 
     Returns:
@@ -60,10 +60,10 @@ def _tiles(image: jax.Array) -> jax.Array:
 
 
 def own_patch_distance(image: jax.Array) -> jax.Array:
-    """The same distance within the image: of each half's patches from those of the other half.
+    """The same distance within the image: from each half's patches to those of the other half.
 
-    It tells what to expect of patches that are new, but from the same picture: samples whose
-    distance is far below repeat patches of the image, samples far above leave its textures.
+    It tells what to expect of patches that are new, but from the same picture: samples far
+    below it repeat patches of the image, samples far above it depart from its textures.
 
     Args:
       image: (H, W, C) in [0, 1], its longer side at least 2 `PATCH`; it is halved across.

@@ -37,17 +37,17 @@ def find_samples(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def find_workdir(folder: pathlib.Path) -> pathlib.Path:
-    """The work folder of the fleet that samples are of, by their run.json.
+    """The work folder of the fleet that drew the samples, as their run.json says.
 
     Raises:
-      InputError: there is no such file, or it does not say.
+      InputError: there is no run.json, or it names no work folder.
     """
     path = folder / "run.json"
     try:
         return pathlib.Path(json.loads(path.read_text())["settings"]["workdir"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: does not name the fleet ({error!r}); name its folder by `workdir`"
+            f"{path}: does not name the fleet ({error!r}); give its folder as `workdir`"
         ) from error
 
 

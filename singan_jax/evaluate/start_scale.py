@@ -1,4 +1,4 @@
-"""Start scales chosen by how much the samples are to differ."""
+"""Start scales chosen by how much the samples should differ."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ def diversities(
     deviation is nearly the same.
 
     Args:
-      fleet: trained, or at least one scale of it.
-      names: of members.
+      fleet: with at least one trained scale.
+      names: the members to measure.
       seed: of the samples, which are thrown away.
       count: samples per member and start scale.
 
@@ -55,7 +55,7 @@ def diversities(
 def nearest_start_scale(
     wanted: float, values: Mapping[str, Sequence[float]]
 ) -> dict[str, tuple[int, float]]:
-    """For each member the start scale whose diversity is nearest to what is wanted, and that.
+    """For each member, the start scale whose diversity is nearest to `wanted`, and that diversity.
 
     Raises:
       InputError: `wanted` is not above 0.

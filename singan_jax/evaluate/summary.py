@@ -30,13 +30,13 @@ _TITLES = {
     "spectrum_slope": "power-spectrum slope",
     **{name: f"co-occurrence: {name}" for name in texture.MEASURES[1:]},
 }
-_PAIRED = ("patch_distance", *texture.MEASURES)  # known of the real image too
+_PAIRED = ("patch_distance", *texture.MEASURES)  # measured on the real image too
 _REAL, _SYNTHETIC = "#0072b2", "#d55e00"
 _ACROSS = 5  # panels of the plot
 
 
 def row(measured: Measured) -> Row:
-    """One member's line: means over its samples, but for `copy_distance`, which is the least."""
+    """One member's line: means over its samples, except `copy_distance`, which is the least."""
     line: Row = {"member": measured.member, "samples": len(measured.files)}
     means = {name: float(np.mean(values)) for name, values in measured.of_samples.items()}
     line |= {name: means[name] for name in _TITLES if name in means and name not in _PAIRED}
@@ -84,12 +84,12 @@ def write_summary(
     """Writes measures.csv, measures.json and measures.png.
 
     Args:
-      out: folder, made if need be.
-      measured: of each member.
-      about: what else measures.json is to say, such as the folders.
+      out: folder to write to; created if missing.
+      measured: the measures of each member.
+      about: further entries of measures.json, such as the folders.
 
     Returns:
-      The rows of measures.csv but for the last two, which are the fleet's mean and SD.
+      The rows of measures.csv without the last two, which are the fleet's mean and SD.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = [row(one) for one in measured]
@@ -118,7 +118,7 @@ def write_summary(
 def _plot(path: pathlib.Path, measured: Sequence[Measured], rows: Sequence[Row]) -> None:
     """Distributions over members above, texture of synthetic against real below."""
     distances = [name for name in _TITLES if name in rows[0] and name not in texture.MEASURES]
-    below = -(-len(distances) // _ACROSS) * _ACROSS  # texture begins a row of its own
+    below = -(-len(distances) // _ACROSS) * _ACROSS  # texture starts on a row of its own
     places = {name: n + 1 for n, name in enumerate(distances)}
     places |= {name: below + n + 1 for n, name in enumerate(texture.MEASURES)}
     down = below // _ACROSS + 1
@@ -156,7 +156,7 @@ def _distribution(axes: Axes, name: str, rows: Sequence[Row]) -> None:
 
 
 def _real_against_synthetic(axes: Axes, name: str, measured: Sequence[Measured]) -> None:
-    """A dot a member: mean and SD of its samples over the real image's value."""
+    """A dot for each member: mean and SD of its samples over the real image's value."""
     real = [one.of_real[name] for one in measured]
     values = [one.of_samples[name] for one in measured]
     axes.errorbar(

@@ -16,7 +16,7 @@ def texture(image: jax.Array, low: jax.Array, high: jax.Array) -> dict[str, jax.
     Args:
       image: (H, W, C).
       low: intensity at the lower end of the first gray level of co-occurrences.
-      high: at the upper end of the last one.
+      high: intensity at the upper end of the last one.
     """
     intensity = image.mean(axis=-1)
     return {"spectrum_slope": spectrum_slope(intensity), **co_occurrence(intensity, low, high)}
@@ -56,7 +56,7 @@ def co_occurrence(intensity: jax.Array, low: jax.Array, high: jax.Array) -> dict
       intensity: (H, W); cut into `GRAY_LEVELS` levels between `low` and `high`, those outside
         joining the first and last.
       low: intensity at the lower end.
-      high: at the upper end, above `low`.
+      high: intensity at the upper end, above `low`.
 
     Returns:
       `contrast`, `homogeneity`, `energy` and `correlation` (as scikit-image defines them) of the

@@ -15,7 +15,7 @@ from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.record import Member, WorkdirError, read_record
 
-_PATIENCE = 90.0  # seconds until what one host wrote must be seen by all; NFS may take 60
+_PATIENCE = 90.0  # seconds within which all hosts must see what one wrote; NFS may take 60
 
 
 def agree(folder: pathlib.Path, config: Config, watch: Watch) -> list[list[Member]]:
@@ -24,8 +24,8 @@ def agree(folder: pathlib.Path, config: Config, watch: Watch) -> list[list[Membe
     The first process looks when it calls this; the others wait until they see the same.
 
     Raises:
-      WorkdirError: a process sees another folder than the first.
-      Exception: `watch` says so.
+      WorkdirError: a process sees a different folder from the first's.
+      Exception: the reason to stop that `watch` gives.
     """
     groups = unfinished(folder, config)
     if reason := watch.reason_to_stop(_checksum(groups)):
@@ -43,7 +43,7 @@ def agree(folder: pathlib.Path, config: Config, watch: Watch) -> list[list[Membe
 
 
 def unfinished(folder: pathlib.Path, config: Config) -> list[list[Member]]:
-    """Groups of which some member has not finished all scales; none where there is no fleet."""
+    """Groups with a member that has not finished all scales; empty where there is no fleet."""
     if not (folder / "fleet.json").exists():
         return []
     found = []
@@ -58,10 +58,10 @@ def unfinished(folder: pathlib.Path, config: Config) -> list[list[Member]]:
 def members_of_process(
     groups: Sequence[Sequence[Member]], config: Config, process: int, processes: int
 ) -> list[list[Member]]:
-    """The part of each group that a process trains; those of which it trains nothing are left out.
+    """The part of each group that a process trains; groups without such a part are left out.
 
     All members stand in a line, which is cut into pieces of about equal cost, so a process gets
-    consecutive members of as few groups (and so compiles as few programs) as can be.
+    consecutive members of as few groups (and so compiles as few programs) as possible.
     """
     costs = np.concatenate([[_cost(config, group[0])] * len(group) for group in groups] or [[]])
     middles = np.cumsum(costs) - costs / 2

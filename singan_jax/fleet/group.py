@@ -31,7 +31,7 @@ class Pace:
     """How often training returns to the host; changes nothing in the result.
 
     Attributes:
-      chunk_seconds: aim for the time between two returns.
+      chunk_seconds: target for the time between two returns.
       checkpoint_seconds: least time between two checkpoints inside a scale.
     """
 
@@ -40,12 +40,12 @@ class Pace:
 
 
 class _Work(NamedTuple):
-    """What is left to do at a scale for some members, who go through it together.
+    """What is left to do at a scale for some members, which go through it together.
 
     Attributes:
       members: places in the group.
       step: iterations done.
-      state: after those, on the host; None where the scale has not begun.
+      state: after `step` iterations, on the host; None where the scale has not begun.
     """
 
     members: range
@@ -69,7 +69,7 @@ class GroupTrainer:
         monitor: Monitor,
         watch: Watch,
     ):
-        """`members`, consecutive ones of a group, and `images` correspond."""
+        """`members` are consecutive ones of a group; `images` are theirs, in the same order."""
         self._compiler, self._bucket = compiler, compiler.bucket
         self._members, self._images = members, images
         self._pace, self._monitor, self._watch = pace, monitor, watch

@@ -11,7 +11,7 @@ from singan_jax.workdir.record import Member
 
 
 def member_keys(seed: int, members: Sequence[Member]) -> jax.Array:
-    """Random keys, (members,): of seed, image and attempt, never of a place in the fleet."""
+    """Random keys, (members,): from seed, image and attempt, never from a place in the fleet."""
     words = [(int(m.digest[:8], 16), int(m.digest[8:16], 16), m.attempt) for m in members]
     return _fold_in(jax.random.key(seed), np.array(words, np.uint32))
 

@@ -6,7 +6,7 @@ Written into the work folder:
     tensorboard/               the same as quantiles over the fleet
     pictures/<group>_scale_<n>.png  real, reconstruction and samples after each scale
 
-Where several processes train together each writes of its own members: all but the first into
+Where several processes train together, each writes about its own members: all but the first into
 metrics_0001.jsonl, tensorboard/_0001 and so on, and the bar shows the first one's share.
 """
 
@@ -37,7 +37,7 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left{post
 
 
 class Monitor:
-    """Told of what happens while a fleet trains; writes it into the work folder."""
+    """Is told what happens while a fleet trains, and writes it into the work folder."""
 
     def __init__(self, folder: str | pathlib.Path, *, quiet: bool = False):
         """`quiet` leaves out the progress bar and the pictures."""
@@ -71,7 +71,7 @@ class Monitor:
         self._advance(self._config.steps_per_scale * self._sizes[self._group] * sum(costs))
 
     def compiled(self, scale: int, seconds: float) -> None:
-        """The programs of a scale are there, after waiting for them."""
+        """The programs of a scale are ready, after `seconds` of waiting for them."""
         self._lines.write(json.dumps({"scale": scale, "compile_wait_s": round(seconds, 3)}) + "\n")
 
     def resumed(self, scale: int, members: Sequence[Member], step: int) -> None:
@@ -169,7 +169,7 @@ class Monitor:
 
 
 def _open_lines(path: pathlib.Path) -> TextIO:
-    """Opens a file of lines for more of them, without the piece of one that a kill left behind."""
+    """Opens a file of lines to append to, without the partial line that a kill may have left."""
     if path.exists():
         content = path.read_bytes()
         with path.open("r+b") as file:
@@ -178,5 +178,5 @@ def _open_lines(path: pathlib.Path) -> TextIO:
 
 
 def _finite(value: Any) -> float | None:
-    """JSON knows no NaN."""
+    """The number, or None where it is not finite: JSON has no NaN."""
     return float(value) if math.isfinite(value) else None

@@ -8,11 +8,11 @@ from typing import Any
 
 
 def open_board(folder: pathlib.Path) -> Any:
-    """A `tensorboardX.SummaryWriter` of a folder.
+    """A `tensorboardX.SummaryWriter` for a folder.
 
     tensorboardX imports PyTorch where it is installed, for tensors that are never passed to it
-    here: seconds for nothing, and a PyTorch that cannot be imported would end training. So it is
-    loaded only here, and does not find PyTorch.
+    here: this would cost seconds for nothing, and a PyTorch that cannot be imported would end
+    training. So tensorboardX is loaded only here, with PyTorch hidden from it.
     """
     with _hidden("torch"):
         from tensorboardX import SummaryWriter

@@ -37,11 +37,11 @@ def train_fleet(
       images: one per member, names unique; see `images.read_images`. Where several processes train
         together, all but the first may give a function that reads the images of given members.
       config: settings common to all members.
-      workdir: the work folder; made if need be. All processes must see the same one.
-      retry: start members that went wrong afresh, from a new seed.
-      pace: of returns to the host; the defaults of `Pace` where None.
+      workdir: the work folder; created if missing. All processes must see the same one.
+      retry: restart members that went wrong, from a new seed.
+      pace: how often to return to the host; the defaults of `Pace` where None.
       monitor: is told of the progress; a silent one where None.
-      watch: entered already; tells when to stop. One for the time of this call where None.
+      watch: says when to stop, and is already entered; where None, one is made for this call.
 
     Returns:
       The fleet. Its `failed` are the members that went wrong, which are frozen at the iteration
@@ -95,7 +95,11 @@ def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) 
 
 
 def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image]:
-    """The images of the members of some groups, by name."""
+    """The images of the members of some groups, by name.
+
+    What a work folder knows are members: a process that resumes, or that has only a part of the
+    fleet, has no other way to its images than their names, and the digest proves that they match.
+    """
     members = {member.name: member for group in groups for member in group}
     given = images(list(members.values())) if callable(images) else images
     found = {image.name: image for image in given if image.name in members}
@@ -103,7 +107,7 @@ def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image
         # A retired attempt of a member is of the same image.
         if name not in found or found[name].digest != member.digest:
             raise WorkdirError(
-                f"{member.source}: is not the image here that the first process read; all hosts "
-                "must see the same files"
+                f"{member.source}: differs here from the image that the first process read; all "
+                "hosts must see the same files"
             )
     return found

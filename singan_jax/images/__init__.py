@@ -3,6 +3,6 @@
 find       the files that patterns name
 decode     bytes to pixels, at full precision or with a clear refusal
 read       images with their names and checks; PNG out
-compose    several images, a mask, or settings of its own in one member
+compose    members made of several images, with a mask, or with settings of their own
 pictures   labelled grids of images
 """

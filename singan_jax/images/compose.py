@@ -23,10 +23,10 @@ def together(name: str, source: str, images: Sequence[Image]) -> Image:
       images: at least one, of one shape and bit depth.
 
     Returns:
-      The member's image; of provenance it keeps what all agree on.
+      The member's image, with the provenance that all its images share.
 
     Raises:
-      ImageError: there is none, or one differs in shape or bit depth from the first.
+      ImageError: there is no image, or one differs in shape or bit depth from the first.
     """
     if not images:
         raise ImageError(source, "has no image that can be used", "see the messages above")
@@ -76,7 +76,7 @@ def with_mask(image: Image, mask: Image) -> Image:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Values of hyperparameters, of which every combination trains every image.
+    """Values of hyperparameters; every image is trained with every combination of them.
 
     All members of an image share its random numbers, so they differ by their settings alone.
     """
@@ -89,7 +89,7 @@ class Sweep:
 
         Raises:
           InputError: a text is not of that form, or repeats a name.
-          ConfigError: a name may not differ between members, or a value is out of range.
+          ConfigError: a setting may not differ between members, or a value is out of range.
         """
         values: dict[str, tuple[float, ...]] = {}
         for text in texts:
@@ -113,7 +113,7 @@ class Sweep:
         return cls(values)
 
     def names(self, name: str) -> list[str]:
-        """The names of the members that an image called `name` makes."""
+        """The names of the members made from an image called `name`."""
         return [self._named(name, settings) for settings in self._settings()]
 
     def members(self, image: Image) -> list[Image]:

@@ -1,6 +1,6 @@
 """Image files' bytes to pixels, at full precision or with a clear refusal.
 
-pillow decodes what has 8 bits. It silently reduces 16-bit RGB, so 16-bit PNG goes through
+pillow decodes 8-bit files. It silently reduces 16-bit RGB to 8 bits, so 16-bit PNG goes through
 imagecodecs, TIFF through tifffile, and netpbm, simple enough, is parsed here.
 """
 
@@ -50,7 +50,7 @@ _DAMAGE = (
 
 
 class UnusableError(Exception):
-    """A file's `problem` and its `remedy`, for the caller to put the path to."""
+    """A file's `problem` and its `remedy`; the caller adds the path."""
 
     def __init__(self, problem: str, remedy: str):
         super().__init__(problem, remedy)
@@ -64,11 +64,11 @@ def decode(data: bytes) -> np.ndarray:
         data: the whole file, not empty.
 
     Returns:
-        (H, W, C) uint8 or uint16, C 1 or 3, the whole range of the type used.
+        (H, W, C) uint8 or uint16, C 1 or 3, scaled to the whole range of the type.
 
     Raises:
-        UnusableError: data is none of these, is damaged, too large, or has transparency or a
-            colour space or sample format that does not fit.
+        UnusableError: data is none of these, is damaged, too large, or has transparency or an
+            unsupported colour space or sample format.
     """
     try:
         pixels = _samples(data)
@@ -200,7 +200,7 @@ def _without_alpha(pixels: np.ndarray) -> np.ndarray:
 
 
 def _gray_palette(pixels: np.ndarray) -> np.ndarray:
-    """Merges the three colours, alpha apart, where they are the same everywhere."""
+    """Merges the three colour channels, not alpha, where they are equal everywhere."""
     is_gray = (pixels[..., :3] == pixels[..., :1]).all()
     return np.delete(pixels, (1, 2), axis=2) if is_gray else pixels
 

@@ -19,7 +19,7 @@ def find_images(patterns: Sequence[str]) -> tuple[list[str], list[ImageError]]:
 
     Returns:
         The paths, sorted within each pattern, each real file once; and an error for each pattern
-        that gave none.
+        that matched none.
     """
     paths: dict[str, str] = {}  # by real path
     errors = []

@@ -15,12 +15,12 @@ _OUTLINE = (255, 80, 60)
 
 
 def to_rgb8(image: np.ndarray) -> np.ndarray:
-    """(H, W, C) float in [-1, 1] to (H, W, 3) uint8; a mask, with C of 2 or 4, as its outline."""
+    """(H, W, C) float in [-1, 1] to (H, W, 3) uint8; a mask (C of 2 or 4) becomes an outline."""
     channels = image.shape[-1]
     pixels = from_float(image[..., : 3 if channels > 2 else 1], 8)
     pixels = np.repeat(pixels, 3 // pixels.shape[-1], axis=-1)
     if channels in (2, 4):
-        import scipy.ndimage  # takes a fifth of the time in which this package is imported
+        import scipy.ndimage  # would take a fifth of this package's import time
 
         mask = image[..., -1] > 0
         pixels[mask & ~scipy.ndimage.binary_erosion(mask)] = _OUTLINE
@@ -36,7 +36,7 @@ def grid(
     """Writes a labelled grid of images.
 
     Args:
-      path: of the PNG.
+      path: the PNG to write.
       rows: per row its images, (h, w, C) float in [-1, 1]; of one size throughout.
       row_labels: one per row, written above it.
       column_labels: one per column, written above the first row.

@@ -1,4 +1,4 @@
-"""Reads, checks and writes image files, keeping the precision a file has.
+"""Reads, checks and writes image files, keeping each file's precision.
 
 Training on hundreds of images must not stop at the hundredth because of a damaged file, and a
 mammogram must not lose half its bits on the way in. So every file is read and checked before
@@ -34,7 +34,7 @@ class Image:
     Attributes:
         name: the member's name, from the file's stem; safe as a folder name.
         source: the path it was read from.
-        pixels: (H, W, C) uint8 or uint16, the whole range of the type used. C is 1 or 3, or 2 or 4
+        pixels: (H, W, C) uint8 or uint16, over the type's whole range. C is 1 or 3, or 2 or 4
             where the last channel is a mask (see `compose.with_mask`).
         provenance: carried through to the manifest of samples, e.g. the patient.
         more: further images like `pixels` that train the same model (see `compose.together`).
@@ -82,14 +82,14 @@ class Image:
 def read_image(path: str | os.PathLike[str], config: Config) -> Image:
     """Reads one PNG, JPEG, TIFF, PGM, PPM, PBM or BMP file; its content decides, not its suffix.
 
-    Grayscale gives 1 channel, RGB 3, a palette 3 or, with nothing but grays in use, 1. Samples of
-    16 bits stay so. 1-bit images become 0 and 255, inverted (MINISWHITE) TIFFs are turned right
-    side up in value, JPEG and TIFF orientation is applied, an alpha channel that is opaque
+    Grayscale gives 1 channel, RGB 3, a palette 3, or 1 if only grays are used. 16-bit samples
+    stay 16-bit. 1-bit images become 0 and 255, inverted (MINISWHITE) TIFFs get their levels
+    inverted back, JPEG and TIFF orientation is applied, an alpha channel that is opaque
     throughout is dropped. Netpbm levels are scaled to the nearest of 255 or, above 255, of 65535.
 
     Args:
         path: the file.
-        config: decides which sizes can be trained on (see `pyramid.plan`).
+        config: decides which sizes can be trained on (see `Pyramid.of`).
 
     Returns:
         The image; its pixels are not all equal.
@@ -98,13 +98,29 @@ def read_image(path: str | os.PathLike[str], config: Config) -> Image:
         ImageError: the file cannot be read, is damaged, or holds what SinGAN cannot train on:
             transparency, CMYK, floating-point samples, several pages, too few pixels, one colour.
     """
-    path = os.fspath(path)
+    path, pixels = os.fspath(path), read_pixels(path)
     try:
-        pixels = decode(_read_bytes(path))
         check_content(pixels, config)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
     return Image(member_name(path), path, pixels)
+
+
+def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an image file as `read_image` does, of any size and content.
+
+    Returns:
+        (H, W, C) uint8 or uint16, C 1 or 3, the whole range of the type used.
+
+    Raises:
+        ImageError: the file cannot be read, is damaged, or holds transparency, CMYK,
+            floating-point samples or several pages.
+    """
+    path = os.fspath(path)
+    try:
+        return decode(_read_bytes(path))
+    except UnusableError as e:
+        raise ImageError(path, e.problem, e.remedy) from e
 
 
 def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], list[ImageError]]:

@@ -1,7 +1,7 @@
 """Animation: a random walk through the noise of a member (SinGAN paper, supplement).
 
-The walk covers the padding of the noise too, whether the member was trained with padding of noise
-or of zeros, as in the official code.
+The walk covers the padding of the noise too, as in the official code, whether the member was
+trained with noise or with zeros in the padding.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ def padded_z_rec(config: Config, pyramid: Pyramid, scales: Sequence[FrozenScale]
 def render(
     config: Config, pyramid: Pyramid, scales: Sequence[FrozenScale], maps: Sequence[jax.Array]
 ) -> jax.Array:
-    """The image of one noise map per scale, each (h + 2p, w + 2p, 1 or C): (H, W, C)."""
+    """The image made from one noise map per scale, each (h + 2p, w + 2p, 1 or C): (H, W, C)."""
     channels = scales[0].generator["params"]["stack"]["kernel"].shape[-1]
     prev = jnp.zeros((1, *pyramid.sizes[0], channels))
     padded = dataclasses.replace(config, noise_padding=True)  # as the maps are
@@ -114,7 +114,7 @@ def _program(config: Config, pyramid: Pyramid, count: int) -> Any:
             return state, render(config, pyramid, scales, maps)
 
         state = [start(z, noise(n, 0)) for n, z in enumerate(z_rec)]
-        # Noise costs next to nothing beside the networks, so another device walks there again.
+        # Noise costs next to nothing beside the networks, so each device repeats the walk to here.
         state = jax.lax.fori_loop(0, first, advance, state)
         return jax.lax.scan(draw, state, first + jnp.arange(count))[1]
 

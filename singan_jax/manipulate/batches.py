@@ -24,9 +24,9 @@ class Batch(NamedTuple):
     """Members of one shape.
 
     Attributes:
-      members: whose.
+      members: the members, all of one shape.
       bucket: their pyramid and config.
-      finished: all their scales, stacked in this order.
+      finished: all their scales, stacked in the order of `members`.
       keys: their random keys.
     """
 
@@ -86,7 +86,7 @@ class Batch(NamedTuple):
 
 
 def batches(fleet: TrainedFleet, members: Sequence[Member], key: jax.Array) -> Iterator[Batch]:
-    """Members, `_TOGETHER` at most at a time."""
+    """Members in batches of at most `_TOGETHER`."""
     for group in dict.fromkeys(member.group for member in members):
         own = [member for member in members if member.group == group]
         scales = fleet.scales(group)
@@ -110,6 +110,6 @@ def require_finished(fleet: TrainedFleet, members: Sequence[Member]) -> None:
         done, wanted = fleet.num_scales(member), fleet.bucket(member).pyramid.num_scales
         if done < wanted:
             raise WorkdirError(
-                f"{fleet.folder}: {member.name!r} has {done} of its {wanted} scales; let "
-                "`train_fleet` run on"
+                f"{fleet.folder}: {member.name!r} has {done} of its {wanted} scales; "
+                "go on with `train_fleet`"
             )

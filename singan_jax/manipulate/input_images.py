@@ -21,15 +21,15 @@ def read(path: str, members: Sequence[Member], config: Config) -> dict[str, Imag
     """Reads an image for each member.
 
     Args:
-      path: a file, for all members, or a folder of files named as the members.
-      members: for which.
+      path: a file, for all members, or a folder of files named like the members.
+      members: those to read images for.
       config: of the members.
 
     Returns:
-      The images by member.
+      The images by member name.
 
     Raises:
-      ImageError: a member's is missing or cannot be used.
+      ImageError: a member's image is missing or cannot be used.
     """
     found, errors = find_images([path])
     if errors:

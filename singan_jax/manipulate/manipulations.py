@@ -27,13 +27,13 @@ class Manipulation(abc.ABC):
     """A manipulation of members.
 
     Attributes:
-      inputs: the image that it starts from, by member; empty where it needs none.
+      inputs: the image to start from, by member; empty where no image is needed.
     """
 
     inputs: Mapping[str, Image] = dataclasses.field(default_factory=dict)
 
     def start_scales(self, num_scales: int) -> range:
-        """Those possible with so many scales."""
+        """The start scales possible for a member of `num_scales` scales."""
         return range(num_scales)
 
     @abc.abstractmethod
@@ -41,7 +41,7 @@ class Manipulation(abc.ABC):
         """Makes (members, count, H, W, C) images in about [-1, 1]."""
 
     def save(self, path: pathlib.Path, images: np.ndarray, bit_depth: int) -> list[pathlib.Path]:
-        """Writes what became of a member.
+        """Writes the images made of one member.
 
         Args:
           path: of the files, without index and suffix.
@@ -49,7 +49,7 @@ class Manipulation(abc.ABC):
           bit_depth: 8 or 16.
 
         Returns:
-          The files.
+          The files written.
         """
         files = []
         for n, image in enumerate(images):
@@ -63,7 +63,7 @@ class Injection(Manipulation):
     """Harmonisation, editing, paint-to-image: an image goes into the start scale.
 
     Attributes:
-      masks: (H, W) bool by member; what lies outside stays as in the input. None: nothing stays.
+      masks: (H, W) bool by member; what lies outside stays as in the input; None: nothing does.
       radius: of the disk by which masks grow, in pixels.
     """
 
@@ -123,7 +123,7 @@ class SuperResolution(Manipulation):
     factor: float = 4.0
 
     def start_scales(self, num_scales: int) -> range:
-        """The finest alone."""
+        """Only the finest."""
         return range(num_scales - 1, num_scales)
 
     def run(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
@@ -150,7 +150,7 @@ class Retargeting(Manipulation):
 
     def run(self, batch: Batch, start_scale: int, count: int) -> np.ndarray:
         """See `Manipulation`."""
-        # A little more than the pixels wanted, as the product with the factor is cut off.
+        # A little more than the pixels wanted, as the product with the factor is rounded down.
         scale_v, scale_h = (
             ((wanted or trained) + 1e-6) / trained
             for wanted, trained in zip((self.height, self.width), batch.size, strict=True)

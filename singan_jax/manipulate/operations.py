@@ -38,7 +38,7 @@ def coarse_input(plan: SamplePlan, image: jax.Array) -> jax.Array:
 
     Args:
       plan: its `start_scale` is n, at least 1.
-      image: (H, W, C) in [-1, 1], at the size of the finest scale, N.
+      image: (H, W, C) in [-1, 1], at the size of scale N, the finest.
 
     Returns:
       (h, w, C) at the size of the start scale.

@@ -20,7 +20,7 @@ from singan_jax.manipulate.manipulations import Manipulation
 from singan_jax.samples.sample_files import claim, manifest_line, write_manifest
 from singan_jax.samples.trained import TrainedFleet
 
-_COLUMNS = 6  # images of a row of a contact sheet, the input among them
+_COLUMNS = 6  # images of a row of a contact sheet, including the input
 
 
 def write_manipulations(
@@ -35,21 +35,21 @@ def write_manipulations(
     seed: int = 0,
     quiet: bool = False,
 ) -> int:
-    """Manipulates members and writes what becomes of them.
+    """Manipulates members and writes the results.
 
     Args:
       fleet: trained.
-      out: folder, made if need be.
+      out: folder to write to; created if missing.
       task: the manipulation.
       count: samples of each start scale; frames of an animation.
-      settings: of the task, for run.json and the manifest.
-      names: of members; all that did not go wrong where None.
+      settings: of the manipulation, for run.json and the manifest.
+      names: members to use; all that did not go wrong where None.
       start_scale: the scale to start from; each possible one where None.
       seed: of everything random.
-      quiet: without a progress bar.
+      quiet: show no progress bar.
 
     Returns:
-      The number of files, contact sheets left out.
+      The number of files, not counting contact sheets.
 
     Raises:
       InputError: an unknown or unfinished member, a setting out of range, or `out` holds what
@@ -88,7 +88,7 @@ def _write(
     made: dict[int, np.ndarray],
     settings: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Writes (members, count, H, W, C) images of each start scale; their lines of the manifest."""
+    """Writes (members, count, H, W, C) images of each start scale; returns their manifest lines."""
     lines = []
     inputs: Sequence[np.ndarray] = list(batch.fitted(task.inputs)) if task.inputs else []
     for n, member in enumerate(batch.members):
@@ -108,7 +108,7 @@ def _write(
 def _write_sheet(
     path: pathlib.Path, shown: Sequence[np.ndarray], rows: dict[str, np.ndarray]
 ) -> None:
-    """A row for each start scale: the input, if there is one, then images spread over all."""
+    """A row for each start scale: the input, if there is one, then images taken evenly from all."""
     count = len(next(iter(rows.values())))
     picked = np.linspace(0, count - 1, min(count, _COLUMNS - len(shown))).round().astype(int)
     images = [[*shown, *row[picked]] for row in rows.values()]

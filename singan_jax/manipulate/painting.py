@@ -2,7 +2,7 @@
 
 A painting has flat colours that no image of the coarser scales has. So the official code finds
 the main colours of the training image by k-means, and trains the start scale anew on coarse images
-reduced to them. Here that scale is trained on from where it was.
+reduced to them. Here training of that scale continues from where it ended.
 """
 
 import functools
@@ -88,7 +88,7 @@ def _chunk(
     first: jax.Array,
     stop: jax.Array,
 ) -> ScaleState:
-    """Iterations as of the first training, on coarse images of few colours."""
+    """Iterations as in the first training, on coarse images of few colours."""
 
     def body(iteration: jax.Array, state: ScaleState) -> ScaleState:
         draws = train_scale.draw(config, pyramid, scale, scales, task, iteration)
@@ -115,7 +115,7 @@ def retrain(
     *,
     quiet: bool = False,
 ) -> tuple[FrozenScale, np.ndarray]:
-    """Trains the start scale on for coarse images of few colours.
+    """Continues training of the start scale, on coarse images of few colours.
 
     Args:
       plan: the start scale, n, at least 1; its config says for how many iterations.
@@ -127,7 +127,7 @@ def retrain(
       quiet: without a progress bar.
 
     Returns:
-      The scale to put in place of the n-th; and (members,) whether it went well.
+      The scale to put in place of the n-th; and (members,) whether training went well.
     """
     members, scale = len(keys), plan.start_scale
     networks = (scales[scale].frozen.generator, scales[scale].discriminator)

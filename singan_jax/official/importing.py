@@ -27,13 +27,13 @@ from singan_jax.workdir.record import Member, enroll, locked, log_run
 def import_runs(
     runs: Sequence[str | pathlib.Path], workdir: str | pathlib.Path
 ) -> tuple[Member, ...]:
-    """Makes runs of the official code members of a fleet whose training is finished.
+    """Makes runs of the official code the members of a fleet that is already trained.
 
-    The same call again goes on where one was interrupted, and with more runs adds them.
+    Repeating the call continues an interrupted one; with more runs, it adds them.
 
     Args:
-      runs: their folders, of one configuration; see `read_run`.
-      workdir: the work folder; made if need be. The images go to its images/.
+      runs: the folders of the runs, all of one configuration; see `read_run`.
+      workdir: the work folder; created if missing. The images go to its images/.
 
     Returns:
       The members of the fleet.
@@ -73,7 +73,7 @@ def _common_config(runs: Sequence[OfficialRun]) -> Config:
     Raises:
       InputError: they differ.
     """
-    # Shrinking to max_size is over where a run is read, so that any larger one does as well.
+    # A run's image was shrunk to max_size before it was saved, so any larger value does as well.
     max_size = max(run.config.max_size for run in runs)
     first, *others = [dataclasses.replace(run.config, max_size=max_size).to_dict() for run in runs]
     for run, other in zip(runs[1:], others, strict=True):
@@ -86,7 +86,7 @@ def _common_config(runs: Sequence[OfficialRun]) -> Config:
 
 
 def _write_group(store: Store, runs: Sequence[OfficialRun]) -> None:
-    """Writes what is not there yet of a group's checkpoints."""
+    """Writes those checkpoints of a group that do not exist yet."""
     num_scales = runs[0].pyramid.num_scales
     done = finished.finished_scales(store, range(len(runs)), num_scales)
     members = [_finish(run) for run in runs]
@@ -112,7 +112,7 @@ def _finish(run: OfficialRun) -> list[FinishedScale[np.ndarray]]:
 def _reconstruct(
     config: Config, pyramid: Pyramid, channels: int, scales: Sequence[FrozenScale]
 ) -> list[tuple[Any, Any]]:
-    """Each scale's reconstruction, and that enlarged for the next; see `train_scale.finish`."""
+    """Each scale's reconstruction, and the same enlarged for the next; see `train_scale.finish`."""
     prev = jnp.zeros((1, *pyramid.sizes[0], channels))
     noises = [frozen.z_rec for frozen in scales]
     recs = generate.run_scales(config, pyramid, scales, noises, prev)

@@ -1,11 +1,11 @@
 """Reads models trained by the official PyTorch SinGAN (tamarott/SinGAN).
 
-A run of it is a folder, usually TrainedModels/<image>/scale_factor=0.750000,alpha=10:
+A run of that code is a folder, usually TrainedModels/<image>/scale_factor=0.750000,alpha=10:
 
     reals.pth       the image at each scale, coarsest first, (1, C, h, w) in [-1, 1]
     Zs.pth          the noise of the reconstruction, padded with zeros by the number of layers
     NoiseAmp.pth    the amplitude of the noise at each scale
-    0/ 1/ ...       of each scale: netG.pth and netD.pth, the state dicts
+    0/ 1/ ...       one for each scale, with the state dicts netG.pth and netD.pth
 
 Gs.pth beside them holds pickled modules; nothing in it is needed, and it is not read.
 """
@@ -60,7 +60,7 @@ class OfficialRun:
 
     @property
     def channels(self) -> int:
-        """Of the image: 1 or 3."""
+        """Channels of the image: 1 or 3."""
         return self.image.shape[2]
 
 
@@ -139,7 +139,7 @@ def _images(path: pathlib.Path) -> list[np.ndarray]:
         isinstance(real, np.ndarray)
         and real.ndim == 4
         and real.shape[:2] in ((1, 1), (1, 3))
-        and np.abs(real).max(initial=0.0) <= 1.0  # which is false of NaN
+        and np.abs(real).max(initial=0.0) <= 1.0  # false for NaN
         for real in entries
     )
     if not entries or not good:
@@ -232,7 +232,7 @@ def _z_rec(path: pathlib.Path, scale: int, noise: np.ndarray, config: Config) ->
     if not config.noise_padding:
         if np.any(_border(noise, config.padding)):
             raise InputError(
-                f"{path}: the noise of scale {scale} goes on in the padding, and that of scale 0 "
+                f"{path}: the noise of scale {scale} reaches into the padding, and that of scale 0 "
                 "does not; give the file that the official code wrote"
             )
         noise = noise[:, config.padding : -config.padding, config.padding : -config.padding]

@@ -24,13 +24,13 @@ def image_of(folder: pathlib.Path, finest: np.ndarray) -> Image:
     """The image that a run was trained on, of the size of its finest scale.
 
     Args:
-      folder: of the run; TrainedModels/<image>/scale_factor=... gives the image's name, another
-        name is taken itself.
+      folder: of the run; TrainedModels/<image>/scale_factor=... gives the image's name; any
+        other name is used as it is.
       finest: (h, w, C) in [-1, 1].
 
     Returns:
-      The image of which `pyramid.build` makes this scale: the official code truncates to 8 bits
-      twice on the way, by which levels below 64 lose up to 2.
+      The image from which `build_pyramid` makes this scale: the official code truncates to 8 bits
+      twice on the way, so that levels below 64 lose up to 2.
 
     Raises:
       InputError: the scale has other levels than those of 8 bits.
@@ -54,7 +54,7 @@ def image_of(folder: pathlib.Path, finest: np.ndarray) -> Image:
 def config_of(
     folder: pathlib.Path, reals: Sequence[np.ndarray], width: int, num_layers: int
 ) -> Config:
-    """The settings with which this project would train the same.
+    """The settings with which this project would train the same model.
 
     Args:
       folder: of the run; may be called `scale_factor=0.750000,alpha=10`.
@@ -63,8 +63,8 @@ def config_of(
       num_layers: of each network.
 
     Returns:
-      Settings by which `pyramid.plan` gives these sizes for an image of the finest one. What left
-      no trace in the folder, such as the number of iterations, is at the official default.
+      Settings with which `Pyramid.of` gives these sizes for an image of the finest size. What left
+      no trace in the folder, such as the number of iterations, has its official default.
 
     Raises:
       InputError: there are no such settings.
@@ -105,7 +105,7 @@ def _candidates(config: Config, sizes: Sequence[tuple[int, int]]) -> Iterator[Co
         config = dataclasses.replace(config, min_size=min_size)
         yield config
         # The official code counts the scales on the image before it shrinks it to max_size, which
-        # may give one more than the same factor gives here. The true ratio hangs on their number.
+        # may give one more than the same factor gives here. The true ratio depends on their number.
         if len(sizes) > 2 and 0 < min_size < finest:
             factor = (min_size / finest) ** (1 / (len(sizes) - 2.5))
             yield dataclasses.replace(config, scale_factor=factor)

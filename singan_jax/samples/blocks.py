@@ -12,7 +12,7 @@ _PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory and show
 
 
 def map_or_vmap(one: Callable[[jax.Array], jax.Array], indices: jax.Array) -> jax.Array:
-    """Stacks `one(index)`: made one after another on CPU, elsewhere as one batch."""
+    """Stacks `one(index)`, computed one after another on CPU, elsewhere as one batch."""
     if jax.default_backend() == "cpu":
         return jax.lax.map(one, indices)
     return jax.vmap(one)(indices)
@@ -23,17 +23,17 @@ def draw_blocks(
 ) -> Iterator[np.ndarray]:
     """Draws images of each member, as many at a time as memory allows.
 
-    Where members are fewer than devices, the images of each are split over several.
+    Where there are fewer members than devices, each member's images are split over several.
 
     Args:
       build: makes the program that draws a given number of images of each member, one after the
-        other; it takes `stacked` and, per member, the index of the first.
+        other; it takes `stacked` and, per member, the index of the first image.
       stacked: arguments with a leading members axis.
-      count: images of each member.
+      count: images to draw of each member.
       numbers: height times width times channels of an image.
 
     Returns:
-      (members, n, ...) of what the program draws, consecutive blocks of it.
+      Consecutive blocks of what the program draws, (members, n, ...) each.
     """
     members = len(jax.tree.leaves(stacked)[0])
     at_once = min(count, max(1, _PIXELS_PER_CALL // numbers))

@@ -53,11 +53,11 @@ def write_page(
     """Writes one self-contained HTML file.
 
     Args:
-      path: of the page.
+      path: the file to write.
       fleet: trained.
-      images: those the fleet was trained on; members without theirs are left out.
+      images: those the fleet was trained on; members whose image is missing are left out.
       title: heading of the page.
-      num_samples: per member and scale.
+      num_samples: samples per member and scale.
       seed: of the samples.
     """
     given = {image.digest: image for image in images}

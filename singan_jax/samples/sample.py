@@ -32,7 +32,7 @@ class SamplePlan:
       config: of the fleet.
       pyramid: of the members.
       channels: of their images.
-      num_scales: scales to run; all finished ones by default in `fleet`.
+      num_scales: number of scales to run; a `TrainedFleet` runs all finished ones.
       start_scale: first scale with fresh noise; coarser ones reconstruct.
       scale_v: output height over trained height.
       scale_h: output width over trained width.
@@ -77,17 +77,17 @@ class SamplePlan:
 
 
 def require_memory(config: Config, size: tuple[int, int], scale: int) -> None:
-    """Refuses an output that surely does not fit into a device's memory.
+    """Refuses an output that certainly exceeds a device's memory.
 
     Args:
       config: of the member.
       size: (height, width) wanted.
-      scale: whose generator makes it.
+      scale: index of the scale whose generator makes it.
 
     Raises:
       InputError: it does not fit.
     """
-    # Two layers of activations, and the matrices of the resize before in both precisions.
+    # Two layers of activations, and the matrices of the preceding resize in both precisions.
     numbers = 2 * config.width(scale) * math.prod(size) + 3 * sum(n * n for n in size)
     limit = sharding.memory()
     if 4 * numbers > limit:
@@ -130,7 +130,7 @@ def sample_one(
       scales: the member's frozen scales, at least `plan.num_scales`.
       key: the member's sampling key.
       index: which sample; the same index gives the same sample however many are drawn. Of a model
-        of several images, it takes turns in which of them is reconstructed below the start scale.
+        of several images, samples take turns in which one they reconstruct below the start scale.
 
     Returns:
       (H, W, C) in about [-1, 1].
@@ -164,7 +164,7 @@ def sample_blocks(
       count: samples of each.
 
     Returns:
-      (members, n, H, W, C) float32: the first n samples of each, the next, to the last.
+      (members, n, H, W, C) float32: the first n samples of each member, then the next n, and so on.
     """
     stacked = (tuple(scales[: plan.num_scales]), keys)
     return draw_blocks(functools.partial(_program, plan), stacked, count, plan.numbers)

@@ -1,4 +1,4 @@
-"""Samples as files: `<out>/<member>/<k>.png`, what each is in manifest.jsonl, and how in run.json.
+"""Samples as files: `<out>/<member>/<k>.png`; manifest.jsonl lists them, run.json says how.
 
 A sample depends on seed, member and index alone, so drawing again, after an interruption or with
 a larger number, writes the same files.
@@ -32,20 +32,20 @@ def write_samples(
     scale_h: float = 1.0,
     quiet: bool = False,
 ) -> int:
-    """Draws samples and writes them as PNGs of their member's channels and bit depth.
+    """Draws samples and writes them as PNGs with their member's channels and bit depth.
 
-    Beside `<k>.png` of a member that was trained with a mask lies `<k>_mask.png`, 0 or 255.
+    For a member trained with a mask, it writes `<k>_mask.png`, 0 or 255, beside `<k>.png`.
 
     Args:
-      fleet: trained, or at least one scale of it.
-      out: folder, made if need be.
+      fleet: with at least one trained scale.
+      out: folder to write to; created if missing.
       num_samples: samples per member, at least 1.
-      names: of members; all that did not go wrong where None.
+      names: members to use; all that did not go wrong where None.
       seed: of the samples.
-      start_scale: coarsest scale with fresh noise; of all members, or of each by its name.
+      start_scale: coarsest scale with fresh noise; one for all members, or one by member name.
       scale_v: output height over trained height.
       scale_h: output width over trained width.
-      quiet: without a progress bar.
+      quiet: show no progress bar.
 
     Returns:
       The number of samples.
@@ -96,10 +96,10 @@ def write_manifest(out: pathlib.Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Makes the folder this run's.
+    """Claims the folder for this run.
 
     Args:
-      out: the folder, made if need be.
+      out: the folder; created if missing.
       settings: what decides the samples.
 
     Raises:
@@ -120,7 +120,7 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
 
 
 def _write(out: pathlib.Path, samples: Samples, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Writes consecutive samples of one member; their lines of the manifest."""
+    """Writes consecutive samples of one member; returns their lines of the manifest."""
     member = samples.member
     (out / member.name).mkdir(exist_ok=True)
     lines = []
@@ -138,7 +138,7 @@ def _write(out: pathlib.Path, samples: Samples, settings: dict[str, Any]) -> lis
 def manifest_line(
     member: Member, file: str, index: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """A file's line of the manifest.
+    """The line of the manifest for one file.
 
     Args:
       member: whose model made it.

@@ -24,7 +24,7 @@ class Samples(NamedTuple):
     """Consecutive samples of one member.
 
     Attributes:
-      member: whose.
+      member: the member they are of.
       first: index of the first.
       pixels: (count, H, W, C) uint8 or uint16, as the member's image; C is 1 or 3.
       masks: (count, H, W, 1) uint8, 0 or 255, where the member was trained with a mask.
@@ -37,7 +37,7 @@ class Samples(NamedTuple):
 
 
 class TrainedFleet:
-    """Read access to a work folder, also while it trains."""
+    """Read access to a work folder, even while its fleet trains."""
 
     def __init__(self, workdir: str | pathlib.Path):
         """Opens a work folder.
@@ -76,7 +76,7 @@ class TrainedFleet:
 
     @functools.cached_property
     def failed(self) -> list[Member]:
-        """Members that had gone wrong when first asked; their coarser scales alone are trained."""
+        """Members that had gone wrong when first asked; only their coarser scales are trained."""
         return finished.failures(self.folder)
 
     def select(self, names: Sequence[str] | None) -> list[Member]:
@@ -113,7 +113,7 @@ class TrainedFleet:
         Args:
           num_samples: samples per member.
           key: random key.
-          names: of members; all that did not go wrong where None.
+          names: members to use; all that did not go wrong where None.
           start_scale: coarsest scale with fresh noise; those below it reconstruct the image.
           scale_v: output height over trained height.
           scale_h: output width over trained width.
@@ -123,7 +123,7 @@ class TrainedFleet:
 
         Raises:
           WorkdirError: an unknown name, or a member with no finished scale.
-          InputError: `start_scale` or an output size out of range.
+          InputError: `start_scale` or an output size is out of range.
         """
         chosen = self.select(names)
         parts = []
@@ -132,8 +132,8 @@ class TrainedFleet:
             scales = self.scales(group)
             if not scales:
                 raise WorkdirError(
-                    f"{self.folder}: {members[0].name!r} has no finished scale yet; let "
-                    "`train_fleet` run on"
+                    f"{self.folder}: {members[0].name!r} has no finished scale yet; go "
+                    "on with `train_fleet`"
                 )
             bucket = self.bucket(members[0])
             plan = sample.SamplePlan(
@@ -184,5 +184,5 @@ def sampling_key(key: jax.Array, member: Member) -> jax.Array:
 
 
 def load_fleet(workdir: str | pathlib.Path) -> TrainedFleet:
-    """Opens the work folder of a fleet; see `Fleet`."""
+    """Opens the work folder of a fleet; see `TrainedFleet`."""
     return TrainedFleet(workdir)

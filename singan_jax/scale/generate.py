@@ -17,8 +17,8 @@ class FrozenScale(NamedTuple):
     Attributes:
       generator: its variables, running statistics included.
       noise_amp: scalar, amplitude of the noise.
-      z_rec: (images, h, w, 1 or C) the noise whose output is the reconstruction, of each of the
-        images the member was trained on; zero but at scale 0.
+      z_rec: (images, h, w, 1 or C) the noise that reconstructs each of the images the member was
+        trained on; zero except at scale 0.
     """
 
     generator: Variables
@@ -55,7 +55,7 @@ def image_size(config: Config, noise: jax.Array) -> tuple[int, int]:
 
 
 def noisy_input(prev: jax.Array, noise: jax.Array, noise_amp: jax.Array) -> jax.Array:
-    """`noise_amp * noise + prev`, for a padded `prev` and noise padded or not; padded."""
+    """`noise_amp * noise + prev`, padded, for a padded `prev` and noise with or without padding."""
     width = (prev.shape[1] - noise.shape[1]) // 2
     return prev + noise_amp * pad(noise, width)
 
@@ -85,7 +85,7 @@ def fit(images: jax.Array, size: tuple[int, int]) -> jax.Array:
 def run_scale(
     config: Config, scale: int, frozen: FrozenScale, prev: jax.Array, noise: jax.Array
 ) -> jax.Array:
-    """One frozen scale.
+    """Runs one frozen scale.
 
     Args:
       config: widths and layers.
@@ -134,7 +134,7 @@ def run_scales(
       noises: one (N, *noise_shape) map for each scale to run, from `first` on.
       prev: (N, h, w, C), what enters scale `first`.
       first: index of the first scale to run.
-      prev_sizes: (height, width) to which the enlarged image is cropped at each of all scales;
+      prev_sizes: (height, width) to which the enlarged image is cropped, for every scale;
         those of the pyramid where None.
 
     Returns:
@@ -165,7 +165,7 @@ def coarse_image(
       channels: of the image.
 
     Returns:
-      (N, h, w, C) at the size of scale `len(scales)`; zeros, of one image, at scale 0.
+      (N, h, w, C) at the size of scale `len(scales)`; at scale 0, one image of zeros.
     """
     count = len(noises[0]) if noises else 1
     prev = jnp.zeros((count, *pyramid.sizes[0], channels))

@@ -65,14 +65,14 @@ class ImageNorm(nn.Module):
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
-    """Convolves in another type; what goes in and comes out is float32."""
+    """Convolves in another type; input and output are float32."""
     return convolve(x.astype(dtype), kernel.astype(dtype)).astype(jnp.float32)
 
 
 class ConvBlock(nn.Module):
     """3x3 convolution, norm, LeakyReLU(0.2).
 
-    The convolution has no bias: the norm takes it out again.
+    The convolution has no bias: the norm would remove it again.
     """
 
     width: int

@@ -47,7 +47,7 @@ class Pyramid:
         short, long = min(image_size), max(image_size)
         if short < config.min_size:
             raise ValueError(
-                f"is {image_size[1]}x{image_size[0]} pixels, SinGAN's coarsest scale needs "
+                f"is {image_size[1]}x{image_size[0]} pixels, but SinGAN's coarsest scale needs "
                 f"{config.min_size}"
             )
         log_factor = math.log(config.scale_factor)

@@ -176,8 +176,8 @@ def finish(
     """Freezes a trained scale.
 
     Returns:
-      The frozen scale; its reconstructions, (images, h, w, C); and those enlarged to the next
-      scale's size, which `begin` takes there (to its own size at the finest scale).
+      The frozen scale; its reconstructions, (images, h, w, C); and the same enlarged
+      for `begin` at the next scale (at the finest scale, to its own size).
     """
     frozen = FrozenScale(state.generator.variables, task.noise_amp, state.z_rec)
     rec = generate.run_scale(config, scale, frozen, task.rec_prev, state.z_rec)

@@ -44,7 +44,7 @@ class ScaleState(NamedTuple):
       discriminator: network D.
       z_rec: (images, h, w, 1 or C) reconstruction noise of each image.
       healthy: False once a loss went wrong; the state stays as it was before that iteration.
-      failed_at: iteration of that, or -1.
+      failed_at: iteration at which it did, or -1.
     """
 
     generator: Network
@@ -65,7 +65,7 @@ class Hyper(NamedTuple):
 
     @classmethod
     def of(cls, config: Config, settings: Mapping[str, float]) -> "Hyper":
-        """Those of a config, but for the `settings` of one member."""
+        """The values of a config, overridden by the `settings` of one member."""
         values = {name: settings.get(name, getattr(config, name)) for name in HYPERPARAMETERS}
         return cls(**{name: jnp.float32(value) for name, value in values.items()})
 
@@ -142,7 +142,7 @@ def update(config: Config, network: Network, gradients: Variables, lr: jax.Array
 def _critic_steps(
     config: Config, scale: int, state: ScaleState, task: Task, draws: Draws, lr: jax.Array
 ) -> tuple[ScaleState, dict[str, jax.Array]]:
-    """All critic steps of an iteration; the generator's weights stand still meanwhile."""
+    """All critic steps of an iteration; the generator's weights do not change."""
     generator, discriminator = modules(config, scale)
     prev = generate.pad(draws.prev, config.padding)
     noisy = generate.noisy_input(prev, draws.noise[None], task.noise_amp)
@@ -170,7 +170,7 @@ def _critic_steps(
 def _generator_steps(
     config: Config, scale: int, state: ScaleState, task: Task, draws: Draws, lr: jax.Array
 ) -> tuple[ScaleState, dict[str, jax.Array]]:
-    """All generator steps of an iteration, on its last `prev`; the critic stands still."""
+    """All generator steps of an iteration, on its last `prev`; the critic does not change."""
     generator, discriminator = modules(config, scale)
     # Both passes of a step, on the random and on the reconstruction input, go as one batch.
     real, rec_prev, z_rec = (

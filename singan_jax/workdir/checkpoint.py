@@ -52,7 +52,7 @@ class CheckpointName(NamedTuple):
 
     @classmethod
     def parse(cls, folder: str) -> "CheckpointName | None":
-        """The name that a folder has; None where it is none of a checkpoint."""
+        """The parsed name of a folder; None if the folder is not a checkpoint."""
         match = _NAME.fullmatch(folder)
         if match is None:
             return None
@@ -63,7 +63,7 @@ class CheckpointName(NamedTuple):
 class _NumpyHandler(ocp.type_handlers.NumpyHandler):
     """Writes NumPy arrays in whichever process saves them.
 
-    Orbax takes them for the same in all processes, and writes those of the first alone.
+    Orbax assumes them equal in all processes, and writes only the first one's.
     """
 
     async def _background_serialize(
@@ -92,7 +92,7 @@ class Store:
         """Opens a group's folder.
 
         Args:
-          folder: made if need be.
+          folder: created if missing.
           read_only: leave the folder as it is; another process may be training in it.
         """
         self._folder = folder.absolute()
@@ -113,12 +113,12 @@ class Store:
                 (jax.Array, ocp.type_handlers.ArrayHandler()), (np.ndarray, _NumpyHandler())
             ),
         )
-        # Done in the background it is signalled under names that all processes share.
+        # In the background, its end would be signalled under names that all processes share.
         here = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         return ocp.AsyncCheckpointer(handler, async_options=here, multiprocessing_options=alone)
 
     def clean(self) -> None:
-        """Removes what interrupted saves left; only while nobody trains in the folder."""
+        """Removes what interrupted saves left; call it only while nobody trains in the folder."""
         for path in self._folder.iterdir() if self._folder.exists() else ():
             if CheckpointName.parse(path.name) is None:
                 shutil.rmtree(path)
@@ -129,7 +129,7 @@ class Store:
         return [name for path in paths if (name := CheckpointName.parse(path.name))]
 
     def save(self, name: CheckpointName, tree: Any) -> None:
-        """Starts saving host arrays; what it supersedes goes once the save is complete.
+        """Starts saving host arrays; removes what they supersede once the save is complete.
 
         Args:
           name: says what the arrays are.

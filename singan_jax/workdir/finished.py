@@ -1,4 +1,4 @@
-"""Finished scales of a fleet: what is kept of them, which there are, reading them back."""
+"""Finished scales of a fleet: what is kept of them, which there are, and reading them back."""
 
 import pathlib
 from typing import Generic, NamedTuple, TypeVar
@@ -20,9 +20,9 @@ class FinishedScale(NamedTuple, Generic[Array]):
 
     Attributes:
       frozen: the scale, for sampling.
-      discriminator: its variables, from which the next scale may start.
+      discriminator: variables of the critic, from which the next scale may start.
       rec: (members, images, h, w, C) reconstructions.
-      rec_next: the same enlarged to the next scale.
+      rec_next: the same, enlarged to the next scale.
       healthy: (members,) bool.
       failed_at: (members,) iteration of this scale at which a member went wrong, or -1.
     """
@@ -78,18 +78,18 @@ def common(a: range, b: range) -> range:
 
 
 def take(tree: T, wanted: range, held: range) -> T:
-    """The entries of some places of a group from arrays that hold those of more places."""
+    """The entries of the places `wanted`, from arrays that hold those of the places `held`."""
     entries = slice(wanted.start - held.start, wanted.stop - held.start)
     return jax.tree.map(lambda x: x[entries], tree)
 
 
 def stacked(shapes: T, members: int) -> T:
-    """Shapes of one member's arrays to those of a stack of members."""
+    """The shapes of a stack of members, from those of one member's arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), shapes)
 
 
 def failures(folder: str | pathlib.Path) -> list[Member]:
-    """The members of a work folder that went wrong, by their newest finished scale."""
+    """The members of a work folder that went wrong, as of their newest finished scale."""
     folder = pathlib.Path(folder)
     if not (folder / "fleet.json").exists():
         return []

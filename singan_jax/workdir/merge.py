@@ -48,7 +48,7 @@ class Shard:
         """Reads "i/n".
 
         Raises:
-          InputError: it is none.
+          InputError: the text has another form.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if match is None or int(match[1]) >= int(match[2]):
@@ -56,7 +56,7 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def part(self, everything: Sequence[_T]) -> list[_T]:
-        """What of a list falls to this shard."""
+        """The part of a list that falls to this shard."""
         return list(everything[self.index :: self.count])
 
     def folder(self, folder: pathlib.Path) -> pathlib.Path:
@@ -67,7 +67,7 @@ class Shard:
         """
         if (folder / "fleet.json").exists() or (folder / "groups").exists():
             raise WorkdirError(
-                f"{folder}: holds a fleet that is not in shards, or whose merging was begun; leave "
+                f"{folder}: holds a fleet that is not in shards, or whose merging has begun; leave "
                 "out `shard`, or run `merge`, or choose another `workdir`"
             )
         return folder / "shards" / f"{self.index}-of-{self.count}"
@@ -117,8 +117,8 @@ def _all_shards(folder: pathlib.Path) -> list[pathlib.Path]:
     if len(found) != 1:
         counts = ", ".join(map(str, sorted(found))) or "none"
         raise WorkdirError(
-            f"{folder}: must hold the shards of one count, and holds shards of {counts}; remove "
-            f"those that do not belong from {folder / 'shards'}"
+            f"{folder}: must hold shards i-of-n of a single n (n found: {counts}); remove those "
+            f"that do not belong from {folder / 'shards'}"
         )
     ((count, indices),) = found.items()
     missing = [n for n in range(count) if n not in indices]
@@ -175,7 +175,7 @@ def _moves(
 def _sights(
     folder: pathlib.Path, shards: Sequence[pathlib.Path], records: Sequence[FleetRecord]
 ) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """The same for pictures and training curves."""
+    """The same for each shard's pictures and training curves."""
     found = [(path / "tensorboard", folder / "tensorboard" / path.name) for path in shards]
     for shard, group, number in _numbered(records):
         for path in (shards[shard] / "pictures").glob(f"group_{group:04d}_*"):

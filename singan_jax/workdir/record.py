@@ -1,4 +1,4 @@
-"""What a work folder says of its fleet: config, members, where each is kept.
+"""What a work folder records of its fleet: config, members, where each is kept.
 
 Its files:
 
@@ -38,15 +38,15 @@ class Member:
     Attributes:
       name: unique in the fleet.
       source: path of the image.
-      digest: of its pixels; with config and seed it decides the model.
+      digest: of its pixels; with config and seed it determines the model.
       shape: (H, W, C); C is 2 or 4 where the last channel is a mask.
       bit_depth: 8 or 16.
       provenance: of the image, for manifests.
       group: number of the group it is kept in.
-      index: its place there.
+      index: its place in that group.
       images: how many images train the model together.
       settings: hyperparameters that differ from the fleet's config.
-      attempt: how often it was started afresh after going wrong; part of its seed.
+      attempt: number of restarts after training went wrong; part of its seed.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Member:
 
     @property
     def kind(self) -> tuple[tuple[int, int, int], int]:
-        """What members that share programs have in common: see `programs.Bucket`."""
+        """What members that share programs have in common: see `bucket.Bucket`."""
         return self.shape, self.images
 
     @property
@@ -77,7 +77,7 @@ class FleetRecord:
     """The content of fleet.json.
 
     Attributes:
-      config: of all members.
+      config: common to all members.
       members: one per image.
       retired: attempts that went wrong and were started afresh elsewhere; their places in their
         groups stay taken.
@@ -88,7 +88,7 @@ class FleetRecord:
     retired: tuple[Member, ...] = ()
 
     def groups(self) -> dict[int, list[Member]]:
-        """Members by group, the retired among them, each in the order of `index`."""
+        """Members by group, including the retired ones, each in the order of `index`."""
         found: dict[int, list[Member]] = {}
         for member in sorted((*self.members, *self.retired), key=lambda m: (m.group, m.index)):
             found.setdefault(member.group, []).append(member)
@@ -99,7 +99,7 @@ def read_record(folder: pathlib.Path) -> FleetRecord:
     """Reads fleet.json.
 
     Raises:
-      WorkdirError: there is none, or it is damaged or of another format.
+      WorkdirError: there is no fleet.json, or it is damaged or of another format.
     """
     path = folder / "fleet.json"
     try:
@@ -142,26 +142,26 @@ def log_run(folder: pathlib.Path) -> None:
 def require_space(folder: pathlib.Path, size: int) -> None:
     """Makes sure that a folder's disk has room for `size` bytes and a little more.
 
-    Asked before writing, since libraries that run into a full disk midway say it in many pages.
+    Checked before writing, since libraries report a disk that fills up midway in many pages.
 
     Raises:
-      OSError: it has not.
+      OSError: there is less room.
     """
     free = shutil.disk_usage(folder).free
     if free < size + _RESERVE:
         raise OSError(
             errno.ENOSPC,
             f"{folder}: No space left: {(size + _RESERVE) / 1e6:.1f} MB are needed and "
-            f"{free / 1e6:.1f} MB free; make room, then the same command goes on",
+            f"{free / 1e6:.1f} MB free; make room, then repeat the command to go on",
         )
 
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Makes sure that one process at a time writes to the folder, which is made if need be.
+    """Makes sure that one process at a time writes to the folder, which is created if missing.
 
     Raises:
-      WorkdirError: it cannot be made or written to, or another process works in it.
+      WorkdirError: it cannot be created or written to, or another process works in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,17 +214,17 @@ def _place(images: Sequence[tuple[Image, int]], first_group: int) -> list[Member
 def enroll(
     folder: pathlib.Path, images: Sequence[Image], config: Config, retry: Sequence[str] = ()
 ) -> FleetRecord:
-    """The fleet of a work folder, made or extended by `images`.
+    """The fleet of a work folder, created from or extended by `images`.
 
     Args:
       folder: the work folder, locked.
       images: all images of the command; those the fleet does not know yet are added.
       config: must be the fleet's.
-      retry: names of members to start afresh from a new seed.
+      retry: names of members to restart from a new seed.
 
     Raises:
-      WorkdirError: the folder holds a fleet of another config, an image changed since, or one of
-        the fleet's images is missing from `images`.
+      WorkdirError: the folder holds a fleet of another config, an image has changed since, or an
+        image of the fleet is missing from `images`.
     """
     if not (folder / "fleet.json").exists():
         record = FleetRecord(config, tuple(_place([(image, 0) for image in images], 0)))

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from classify import study
 from classify.cells import StudyError
 from classify.classifiers import predict
 from classify.plan import synthetic
+from classify.plan.config import StudyConfig
 from classify.plan.protocol import LeakError
 from classify.report import study_report
 
@@ -137,6 +139,65 @@ def test_other_settings_are_refused(finished, monkeypatch):
     _, folder = finished
     with pytest.raises(StudyError, match=r"holds another study \(study.epochs 3 there, 4 here\)"):
         tiny_study.run(folder, monkeypatch, epochs=4)
+
+
+def as_of_an_earlier_version(finished, folder):
+    """Copies a study as it was before models, measures, crops and backbone auto."""
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "samples")  # which name the folder of their fleet; they are drawn again
+    for path in (folder / "models").iterdir():
+        path.unlink()
+    for path in (folder / "cells").iterdir():
+        with np.load(path) as file:
+            kept = {name: file[name] for name in file.files if name not in ("confusion", "roc_auc")}
+        np.savez(path, **kept)
+    page = json.loads((folder / "study.json").read_text())
+    for name in ("crop_from", "keep_models"):
+        page["decides"].pop(f"study.{name}", None)
+    page["decides"]["study.weights"] = ""
+    (folder / "study.json").write_text(json.dumps(page))
+
+
+def test_a_folder_of_an_earlier_version_goes_on(finished, tmp_path, monkeypatch, capsys):
+    done, folder = finished
+    old = tmp_path / "old"
+    as_of_an_earlier_version(folder, old)
+    before = cell_files(old)
+    _, again = tiny_study.run(old, monkeypatch)
+    assert cell_files(old) == before
+    assert again.summary.equals(done.summary)
+    assert {prediction.measures for prediction in again.results.predictions} == {None}
+    said = capsys.readouterr().out
+    assert "18 classifiers have predictions but no file in models/" in said
+    assert list((old / "models").iterdir()) == []
+    _, grown = tiny_study.run(old, monkeypatch, regimes=("weighted",), seeds=4)
+    assert len(list((old / "models").iterdir())) == 3  # of the new seed in each fold
+    new = {p.cell.seed for p in grown.results.predictions if p.measures is not None}
+    assert new == {3}
+    study_report.write(tmp_path / "report.html", grown, old)
+
+
+def test_backbone_auto_goes_on_with_what_the_folder_was_begun_with(finished, tmp_path, monkeypatch):
+    _, folder = finished
+    old = tmp_path / "old"
+    as_of_an_earlier_version(folder, old)
+    monkeypatch.setattr(data_pipeline.load, "load", tiny_study.load)
+    config = StudyConfig(**{**tiny_study.CHANGES, "backbone": "auto"})
+    plan, backbone = study.prepare(config, tiny_study.SINGAN, pathlib.Path("x"), folder=old)
+    assert backbone.name == "resnet_small"
+    text = study.describe(plan, backbone, train_generators=True)
+    assert text.startswith("Backbone: resnet_small, random weights of seed 0 (auto: the work fold")
+    study.run(plan, backbone, old)  # is not another study
+
+
+def test_models_are_kept_unless_they_are_not_wanted(finished, tmp_path, monkeypatch):
+    _, folder = finished
+    kept = {path.stem for path in (folder / "models").iterdir()}
+    assert kept == {path.stem for path in (folder / "cells").iterdir()}
+    changes = {"regimes": ("weighted",), "seeds": 1, "epochs": 1}
+    tiny_study.run(tmp_path, monkeypatch, keep_models=False, **changes)
+    assert not (tmp_path / "models").exists()
+    tiny_study.run(tmp_path, monkeypatch, **changes)  # no other study for all that
 
 
 def test_a_damaged_prediction_is_named(finished, monkeypatch):

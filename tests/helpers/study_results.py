@@ -47,12 +47,9 @@ def make_results(
     is not the train zoom costs 0.2 of d.
     """
     records = study_records(patients)
-    labels = np.array([label_of(entry, task) for entry in records])
-    n_classes = len(CLASSES[task])
-    names = sorted({entry.patient_id for entry in records})
-    patient = np.array([names.index(entry.patient_id) for entry in records])
-    noise = shared_noise(seed, len(names), patient, n_classes)
-    priors = np.bincount(labels, minlength=n_classes) / len(labels)
+    labels, n_classes = np.array([label_of(r, task) for r in records]), len(CLASSES[task])
+    patient = np.unique([entry.patient_id for entry in records], return_inverse=True)[1]
+    noise = shared_noise(seed, patient, n_classes)
 
     def predict(cell):
         d = separability + (gain or {}).get(cell.regime, 0)
@@ -61,11 +58,11 @@ def make_results(
         rows = np.flatnonzero(shared_test | (patient % folds == cell.fold))
         rows = redrawn(records, seed, cell.fold) if redrawn_test else rows
         own = np.random.default_rng([seed, 1, zlib.crc32(text_of(cell).encode())])
+        signal = d * np.eye(n_classes)[labels] + noise
         probabilities = {}
         for variant in ("plain", "cropped"):
-            evidence = d * np.eye(n_classes)[labels] + noise
-            evidence += np.sqrt(MODEL_SHARE) * own.normal(size=noise.shape)
-            probabilities[variant] = posterior(priors, d, evidence)[rows]
+            evidence = signal + np.sqrt(MODEL_SHARE) * own.normal(size=noise.shape)
+            probabilities[variant] = posterior(labels, d, evidence)[rows]
         curves = learning_curves(own)
         return Prediction(cell, rows, probabilities, curves, int(curves[:, 1].argmin()))
 
@@ -85,10 +82,10 @@ def make_results(
     )
 
 
-def shared_noise(seed, patients, patient, n_classes):
+def shared_noise(seed, patient, n_classes):
     """That of patients and of patches, the same for all models: (patches, classes)."""
     rng = np.random.default_rng([seed, 0])
-    noise = np.sqrt(PATIENT_SHARE) * rng.normal(size=(patients, n_classes))[patient]
+    noise = np.sqrt(PATIENT_SHARE) * rng.normal(size=(patient.max() + 1, n_classes))[patient]
     return noise + np.sqrt(1 - PATIENT_SHARE - MODEL_SHARE) * rng.normal(size=noise.shape)
 
 
@@ -99,7 +96,8 @@ def redrawn(records, seed, fold):
     return np.flatnonzero(turn[number // 3] % 5 < 2)
 
 
-def posterior(priors, d, evidence):
+def posterior(labels, d, evidence):
+    priors = np.bincount(labels, minlength=evidence.shape[1]) / len(labels)
     odds = priors * np.exp(d * evidence)
     return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
 

@@ -20,6 +20,7 @@ from absl.testing import flagsaver
 
 from data_pipeline import load, mias, overview, query
 from data_pipeline.mammograms import DataError, Skip
+from launch import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PHANTOM = (
@@ -53,7 +54,7 @@ def refusal(build, *arguments):
     with pytest.raises(DataError) as caught:
         build(*arguments)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return cli.spelled(str(caught.value))
 
 
 @pytest.fixture(scope="module")

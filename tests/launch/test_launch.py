@@ -134,7 +134,7 @@ def test_full_disk_is_one_line_and_goes_on_later(inputs, tmp_path):
         assert status == 1
         (line,) = errors
         assert "No space left" in line
-        assert "the same command goes on" in line
+        assert "repeat the command to go on" in line
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         status, out, _ = run("train_fleet", *arguments)
         assert (status, "1 of 1 members are trained" in out) == (0, True)
@@ -187,6 +187,7 @@ def test_sample_sizes_and_start_scale(fleet, tmp_path):
         "build_dataset",
         "study",
         "train_classifier",
+        "test_classifier",
     ],
 )
 def test_help_teaches(launcher):

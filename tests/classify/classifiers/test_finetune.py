@@ -95,6 +95,8 @@ def test_without_a_network_it_trains_heads(weighted):
     features = np.asarray(backbone(Flat()).prepare(pixels)).reshape(len(pixels), -1)
     ((_, head),) = train_heads(features, labels, CLASSES, [one], SETTINGS)
     np.testing.assert_allclose(network.curves, head.curves, rtol=1e-4)
+    np.testing.assert_array_equal(network.measures.confusion, head.measures.confusion)
+    np.testing.assert_allclose(network.measures.roc_auc, head.measures.roc_auc, atol=0.02)
     assert network.best_epoch == head.best_epoch
     found, expected = network.probabilities(pixels), head.probabilities(features)
     np.testing.assert_allclose(found, expected, atol=1e-4)

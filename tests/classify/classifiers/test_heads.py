@@ -36,17 +36,22 @@ def cross_entropy(kernel, bias, x, y):
 
 
 def reference(features, labels, one, settings):
-    """The same training written plainly, in float64: kernel, bias, curves, best epoch."""
+    """The same training written plainly, in float64: kernel, bias, curves, best epoch.
+
+    And of each epoch, of the training and the validation set, logits and labels.
+    """
     x, y = features.astype(np.float64), labels
     start = training.initial_head(one.key, x.shape[1], CLASSES)
     w = np.vstack([start["kernel"].T, start["bias"]]).astype(np.float64)
-    m, v, t, curves, best = np.zeros_like(w), np.zeros_like(w), 0, [], None
+    m, v, t, curves, best, said = np.zeros_like(w), np.zeros_like(w), 0, [], None, []
     for epoch, rows in enumerate(training.epoch_rows(one, settings.epochs)):
         lr, losses = settings.lr * settings.lr_decay ** (epoch // settings.lr_decay_epochs), []
+        logits = []
         for begin in range(0, len(rows), settings.batch_size):
             batch = rows[begin : begin + settings.batch_size]
             losses.append(cross_entropy(w[:-1], w[-1], x[batch], y[batch]))
             ones = np.hstack([x[batch], np.ones((len(batch), 1))])
+            logits.append(ones @ w)
             error = special.softmax(ones @ w, axis=1) - np.eye(CLASSES)[y[batch]]
             gradient = ones.T @ error / len(batch)
             t += 1
@@ -57,7 +62,8 @@ def reference(features, labels, one, settings):
         if best is None or loss < curves[best[0]][1]:
             best = epoch, w
         curves.append((np.concatenate(losses).mean(), loss))
-    return best[1][:-1], best[1][-1], np.array(curves), best[0]
+        said.append(((np.concatenate(logits), y[rows]), (x[check] @ w[:-1] + w[-1], y[check])))
+    return best[1][:-1], best[1][-1], np.array(curves), best[0], said
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -68,13 +74,30 @@ def test_equals_float64_numpy(n, m, weighted):
     settings = TrainSettings(epochs=7, batch_size=16, lr=0.03, lr_decay_epochs=2)
     one = some_set(rng, f"set {n}", n, m, weighted=weighted)
     (head,) = train(features, labels, [one], settings)
-    kernel, bias, curves, best_epoch = reference(features, labels, one, settings)
+    kernel, bias, curves, best_epoch, said = reference(features, labels, one, settings)
     np.testing.assert_allclose(head.curves, curves, rtol=1e-4)
     assert head.best_epoch == best_epoch
     np.testing.assert_allclose(head.kernel, kernel, atol=2e-5)
     np.testing.assert_allclose(head.bias, bias, atol=2e-5)
     expected = special.softmax(features @ kernel + bias, axis=1)
     np.testing.assert_allclose(head.probabilities(features), expected, atol=1e-4)
+    for epoch, of_sets in enumerate(said):
+        for part, (logits, true) in enumerate(of_sets):
+            check_measures(head.measures, (epoch, part), special.softmax(logits, axis=1), true)
+
+
+def check_measures(found, place, probabilities, labels):
+    """Against scikit-learn's; a pair may change its order where float32 cannot tell it apart."""
+    called = probabilities.argmax(1)
+    expected = metrics.confusion_matrix(labels, called, labels=range(CLASSES))
+    np.testing.assert_array_equal(found.confusion[place], expected)
+    for k in range(CLASSES):
+        area, positive = found.roc_auc[place][k], labels == k
+        if positive.all() or not positive.any():
+            assert np.isnan(area)
+        else:
+            expected = metrics.roc_auc_score(positive, probabilities[:, k])
+            assert area == pytest.approx(expected, abs=1 / positive.sum() / (~positive).sum())
 
 
 def test_what_trains_beside_changes_nothing(monkeypatch):
@@ -88,21 +111,20 @@ def test_what_trains_beside_changes_nothing(monkeypatch):
     ]
     together = train(features, labels, sets, settings)
     alone = [train(features, labels, [one], settings)[0] for one in sets]
-    monkeypatch.setattr("classify.heads._BLOCK", 1)
+    monkeypatch.setattr(heads, "_BLOCK", 1)
     more = [*sets[::-1], some_set(rng, "long", 300, 200)]
     in_blocks = train(features, labels, more, settings)[5::-1]
     assert len(more) > jax.device_count()  # else there is one block only
     assert len(set(map(str, (head.kernel for head in together)))) == len(sets)
     for same in zip(together, alone, in_blocks, strict=True):
         for other in same[1:]:
-            for name, value in same[0]._asdict().items():
-                np.testing.assert_array_equal(getattr(other, name), value)
+            jax.tree.map(np.testing.assert_array_equal, other, same[0])
 
 
 def test_heads_come_in_order_and_block_after_block(monkeypatch):
-    monkeypatch.setattr("classify.heads._BLOCK", 1)
+    monkeypatch.setattr(heads, "_BLOCK", 1)
     begun, member = [], heads._member
-    monkeypatch.setattr("classify.heads._member", lambda *args: begun.append(0) or member(*args))
+    monkeypatch.setattr(heads, "_member", lambda *args: begun.append(0) or member(*args))
     rng = np.random.default_rng(0)
     features, labels = pool(rng)
     sets = [some_set(rng, str(n), 10, 5) for n in range(9)]

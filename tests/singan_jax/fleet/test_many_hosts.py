@@ -265,10 +265,10 @@ def test_environment_tells_whether_there_are_others(monkeypatch, environment, to
     ("arguments", "words"),
     [
         (("auto", "node1:1", 2, None), "must be given together"),
-        (("off", "node1:1", 2, 0), "not with --distributed=off"),
+        (("off", "node1:1", 2, 0), "not with `distributed`=off"),
         (("auto", "node1", 2, 0), "must be host:port"),
-        (("auto", "node1:1", 2, 2), "--process_id=2: must be from 0 to 1"),
-        (("on", None, None, None), "cannot be found.*--distributed=off"),
+        (("auto", "node1:1", 2, 2), "`process_id`=2: must be from 0 to 1"),
+        (("on", None, None, None), "cannot be found.*`distributed`=off"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(arguments, words, monkeypatch):

@@ -218,7 +218,7 @@ def test_sweep_makes_every_combination():
     [
         (["min_size=12,13"], "'min_size' cannot differ between members; choose one of lr_g"),
         (["lr_g=fast"], "must be a name and numbers"),
-        (["lr_g=-1"], "lr_g=-1.0 is out of range"),
+        (["lr_g=-1"], "`config.lr_g`=-1.0 is out of range"),
         (["lr_g=1", "lr_g=2"], "swept twice"),
     ],
 )

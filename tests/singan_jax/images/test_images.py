@@ -284,7 +284,7 @@ REFUSED = {
     "signed-tiff": (tiff_bytes(GRAY[..., 0].astype(np.int16)), "16-bit signed samples"),
     "pages": (tiff_bytes(np.stack([GRAY[..., 0]] * 4), photometric="minisblack"), "has 4 pages"),
     "5-channels": (tiff_bytes(drawn(5), photometric="rgb"), "has 5 channels"),
-    "1x1": (pillow_bytes(PIL.Image.fromarray(RGB[:1, :1]), "PNG"), "is 1x1 pixels, SinGAN's"),
+    "1x1": (pillow_bytes(PIL.Image.fromarray(RGB[:1, :1]), "PNG"), "is 1x1 pixels, but SinGAN's"),
     "small": (pillow_bytes(PIL.Image.fromarray(RGB[:, :24]), "PNG"), "is 24x30 pixels"),
     "constant": (netpbm_bytes(GRAY16 * 0 + 7, 65535), "all pixels are equal"),
     "constant-colour": (netpbm_bytes(RGB * 0 + RGB[5, 5], 255), "all pixels are equal"),

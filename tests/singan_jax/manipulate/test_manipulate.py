@@ -411,7 +411,7 @@ def test_the_same_command_writes_the_same_and_another_is_refused(fleet, tmp_path
 
 def test_an_unfinished_member_is_refused(fleet, tmp_path, monkeypatch):
     monkeypatch.setattr(type(fleet), "num_scales", lambda self, member: 2)
-    with pytest.raises(singan_jax.WorkdirError, match=r"has 2 of its 3 scales; let python"):
+    with pytest.raises(singan_jax.WorkdirError, match=r"has 2 of its 3 scales; go on with"):
         write(fleet, tmp_path, manipulations.Retargeting(), 1)
 
 
@@ -468,7 +468,7 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path):
         ("super_resolve", one, rgb, "--factor=9e5"): "GB of memory or more, and the device has",
         ("super_resolve", one, rgb, "--factor=0.5"): "factor 0.5 of super-resolution must be",
         ("retarget", "--members=nobody"): "has no member 'nobody'; its 2 members are",
-        ("paint", one, rgb, "--quantize"): "--quantize trains the start scale on; choose",
+        ("paint", one, rgb, "--quantize"): "--quantize trains the start scale further; choose",
         ("animate", "--width=40"): "--width is not for --task=animate",
     }
     common = [f"--workdir={folder}/fleet", f"--out={tmp_path}/out"]

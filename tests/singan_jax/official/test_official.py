@@ -378,7 +378,7 @@ def altered(key, alter):
         ("4/netG.pth", lambda s: [], r"not a state dict \(it holds list\)"),
         ("Zs.pth", lambda zs: zs[:5], r"Zs\.pth: holds 5 entries, but reals\.pth has 6 scales"),
         ("Zs.pth", lambda zs: [*zs[:5], zs[4]], r"noise of scale 5 is not of shape \(1, 3, 58, 7"),
-        ("Zs.pth", lambda zs: [*zs[:5], zs[5] + 1], "noise of scale 5 goes on in the padding"),
+        ("Zs.pth", lambda zs: [*zs[:5], zs[5] + 1], "noise of scale 5 reaches into the padding"),
         ("Zs.pth", lambda zs: [zs[0].cumsum(1), *zs[1:]], "differs between channels"),
         ("NoiseAmp.pth", lambda amps: {"a": 1}, r"NoiseAmp\.pth: holds dict, but"),
         ("NoiseAmp.pth", lambda amps: ["1", *amps[1:]], "the entry of scale 0 is no number"),

@@ -129,9 +129,9 @@ def test_killed_at_any_step_merging_goes_on(folder, whole, tmp_path, monkeypatch
 def test_killed_process_leaves_what_merges(folder, whole):
     script = (
         "import os, pathlib, signal, sys\n"
-        "from singan_jax import shards, workdir\n"
-        "workdir.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "shards.merge(sys.argv[1])\n"
+        "from singan_jax.workdir import merge\n"
+        "merge.write_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "merge.merge(sys.argv[1])\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(folder)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -153,13 +153,13 @@ def test_what_cannot_be_merged_is_refused(folder, tmp_path):
         return str(error.value).partition(": ")[2]
 
     assert refusal(lambda copy: shutil.rmtree(copy / "shards/1-of-2")) == (
-        "shard 1 of 2 is missing; train it with --shard"
+        "shard 1 of 2 is missing; train it with `shard`"
     )
     (group, *_) = sorted((folder / "shards/0-of-2/groups").iterdir())
     scale = next(path for path in sorted(group.iterdir()) if path.name.startswith("scale_01"))
     name = scale.relative_to(folder)
     assert refusal(lambda copy: shutil.rmtree(copy / name)) == (
-        "shard 0 of 2 is unfinished; go on with it with --shard"
+        "shard 0 of 2 is unfinished; go on with it with `shard`"
     )
     assert "shards of 2, 3" in refusal(
         lambda copy: shutil.copytree(copy / "shards/0-of-2", copy / "shards/0-of-3")

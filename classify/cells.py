@@ -1,6 +1,8 @@
 """What is trained in a study, and what comes of it: the dataclasses its parts share."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ CLASSES = {
 }
 TARGETS = {"binary": "Suspicious", "three-class": "Malign"}  # the class that a study is about
 TARGET_WORDS = {"binary": "suspicious patches", "three-class": "malignant lesions"}
+SAME = "same"  # a fill zoom: that of the lesions trained on
 
 
 class StudyError(InputError):
@@ -31,6 +34,8 @@ class Cell(NamedTuple):
       fold: number of the fold.
       seed: of initialisation and sampling.
       draw: which random choice of source images; 0 where the regime chooses none.
+      fill_zoom: zoom groups of the copies or samples that fill the training set up, where they are
+        others than `train_zoom`; else empty.
     """
 
     regime: str
@@ -38,6 +43,21 @@ class Cell(NamedTuple):
     fold: int
     seed: int
     draw: int
+    fill_zoom: str = ""
+
+
+class Zooms(NamedTuple):
+    """Zoom groups that a result is of, each a text such as "1" or "1+2".
+
+    Attributes:
+      train: of the lesions trained on.
+      test: of the lesions tested on.
+      fill: of the copies or samples that training sets are filled up with; empty where nothing is.
+    """
+
+    train: str
+    test: str
+    fill: str = ""
 
 
 class EpochMeasures(NamedTuple):
@@ -104,8 +124,8 @@ class Results:
 
     Attributes:
       task: "binary" or "three-class".
-      shared_test: whether all folds have the same test patients (the thesis' protocol), or each
-        patient is in the test set of exactly one fold (cross-validation).
+      shared_test: whether all folds have the same test patients (the paper's protocol). If not,
+        each patient is in the test set of exactly one fold (cross-validation), unless:
       records: of all patches of any test set.
       labels: (len(records),) int, places in `CLASSES[task]`.
       baseline: the regime that the others are compared with.
@@ -113,6 +133,9 @@ class Results:
       train_zooms: all, in the order asked for.
       test_zooms: likewise; a test zoom selects healthy patches and lesions of its zoom groups.
       predictions: one for each cell.
+      redrawn_test: each fold has test patients of its own, drawn anew (the thesis' protocol), so
+        that a patient may be in the test sets of several folds, or of none.
+      fill_zooms: all, in the order asked for; `SAME` is the train zoom.
     """
 
     task: str
@@ -124,6 +147,20 @@ class Results:
     train_zooms: tuple[str, ...]
     test_zooms: tuple[str, ...]
     predictions: tuple[Prediction, ...]
+    redrawn_test: bool = False
+    fill_zooms: tuple[str, ...] = (SAME,)
+
+    @property
+    def zooms(self) -> tuple[Zooms, ...]:
+        """All combinations; where nothing is filled up, `fill` is empty in each."""
+        filling = [name for name in self.regimes if fills_up(name)]
+        return tuple(
+            Zooms(train, test, fill)
+            for train in self.train_zooms
+            for fill, test in itertools.product(
+                fill_zooms_at(train, self.fill_zooms) if filling else ("",), self.test_zooms
+            )
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -162,6 +199,24 @@ def ensemble_members(regime: str) -> tuple[str, ...]:
     """
     kind, _, members = regime.partition(":")
     return tuple(members.split("+")) if kind == "ensemble" else ()
+
+
+def fills_up(regime: str) -> bool:
+    """Whether the malignant class is filled up in a regime; in an ensemble, in any of its own."""
+    names = ensemble_members(regime) or (regime,)
+    return any(name.startswith(("oversample-", "singan-")) for name in names)
+
+
+def fill_zooms_at(train_zoom: str, fill_zooms: Sequence[str]) -> tuple[str, ...]:
+    """The fill zooms at a train zoom, each once; `SAME`, or the same groups, is the train zoom."""
+    found: dict[frozenset[int], str] = {zoom_groups(train_zoom): train_zoom}
+    named = [train_zoom if text == SAME else text for text in fill_zooms]
+    return tuple(dict.fromkeys(found.setdefault(zoom_groups(text), text) for text in named))
+
+
+def fill_zoom_of(regime: str, train_zoom: str, fill_zoom: str) -> str:
+    """`Cell.fill_zoom` of a single regime where training sets are filled up at a fill zoom."""
+    return fill_zoom if fills_up(regime) and fill_zoom != train_zoom else ""
 
 
 def control_of(regime: str) -> str:

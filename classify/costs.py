@@ -1,5 +1,6 @@
 """What a study costs, estimated before it starts from the speed of the devices at hand."""
 
+import collections
 import time
 
 import jax
@@ -50,7 +51,7 @@ def table(plan: Plan, backbone: Backbone, train_generators: bool) -> pd.DataFram
     rows = []
     if train_generators and plan.wanted:
         steps, cost = plan.singan.steps_per_scale, _iteration_cost(plan)
-        work = f"{len(plan.wanted)} generators, {steps} iterations a scale"
+        work = f"{len(plan.wanted)} generators{_zooms(plan)}, {steps} iterations a scale"
         flops = len(plan.wanted) * steps * cost * _SINGAN_FLOPS
         rows.append(("train generators", work, flops / rate / 60))
     flops = patches * _backbone_flops(backbone) / _BACKBONE_SHARE
@@ -63,6 +64,14 @@ def table(plan: Plan, backbone: Backbone, train_generators: bool) -> pd.DataFram
         flops = 3 * trained * config.epochs * _backbone_flops(backbone) / _BACKBONE_SHARE
     rows.append(("train classifiers", work, flops / rate / 60))
     return pd.DataFrame(rows, columns=["stage", "work", "minutes, roughly"])
+
+
+def _zooms(plan: Plan) -> str:
+    """How many generators are of each zoom group, where they are of several."""
+    zooms = [record.zoom_group for record in plan.records if record.patch_id in plan.wanted]
+    counts = sorted(collections.Counter(zooms).items())
+    listed = ", ".join(f"{count} of zoom {zoom}" for zoom, count in counts)
+    return f" ({listed})" if len(counts) > 1 else ""
 
 
 def _iteration_cost(plan: Plan) -> float:

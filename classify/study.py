@@ -28,13 +28,15 @@ from classify.backbones import choice
 from classify.backbones.backbone import Backbone, load_backbone
 from classify.cells import Results, StudyError
 from classify.classifiers import predict
-from classify.plan import synthetic
+from classify.plan import protocol, synthetic
 from classify.plan.config import GRID, StudyConfig
 from classify.plan.plan import Plan, make, table
-from classify.statistics import statistics
+from classify.statistics import statistics, subgroups
 from singan_jax import runtime
 from singan_jax.files import differences, write_atomically
 from singan_jax.workdir.record import locked
+
+_FORMAT = 2  # of study.json; in 1 the paper's protocol is called thesis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Study:
       results: all predictions.
       summary: see `statistics.summarize`.
       comparisons: see `statistics.compare`.
-      subgroups: see `statistics.subgroups`.
+      subgroups: see `subgroups.subgroups`.
     """
 
     plan: Plan
@@ -111,6 +113,8 @@ def describe(plan: Plan, backbone: Backbone, train_generators: bool) -> str:
     if plan.config.keep_models and plan.config.train != "head":
         megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(backbone.variables)) / 1e6
         lines.append(f"Networks are kept in models/, {len(plan.sets)} files of {megabytes:.0f} MB")
+    name = plan.config.protocol
+    lines.append(f"Protocol: {name}, {len(plan.folds)} folds: {protocol.MEANINGS[name]}")
     return "\n\n".join([f"Backbone: {backbone.origin} ({backbone.reason})", *lines])
 
 
@@ -171,17 +175,19 @@ def _run(
         train_zooms=plan.config.train_zooms,
         test_zooms=plan.config.test_zooms,
         predictions=predictions,
+        redrawn_test=plan.config.redrawn_test,
+        fill_zooms=plan.config.fill_zooms,
     )
     with stages.stage("statistics"):
         draws, seed = plan.config.bootstrap, plan.config.seed
         summary = statistics.summarize(results, draws, seed)
         comparisons = statistics.compare(results, draws, seed)
-        subgroups = statistics.subgroups(results, draws, seed)
+        by_subgroup = subgroups.subgroups(results, draws, seed)
     tables = {"plan": table(plan), "summary": summary, "comparisons": comparisons}
-    for name, frame in (tables | {"subgroups": subgroups}).items():
+    for name, frame in (tables | {"subgroups": by_subgroup}).items():
         write_atomically(folder / f"{name}.csv", frame.to_csv(index=False))
     _log(folder, stages)
-    return Study(plan, backbone, samples, results, summary, comparisons, subgroups)
+    return Study(plan, backbone, samples, results, summary, comparisons, by_subgroup)
 
 
 def _claim(
@@ -191,30 +197,51 @@ def _claim(
     digest = hashlib.sha256()
     for record in plan.records:
         digest.update(f"{record.patch_id} {record.pixels_sha256}\n".encode())
-    settings = {**plan.config.to_dict(), "backbone": backbone.name}
-    left_out = {*GRID, "weights"}  # the backbone's digest says more than the path of a file
     stated = {
-        **{f"study.{k}": v for k, v in settings.items() if k not in left_out},
-        **{f"config.{name}": value for name, value in plan.singan.to_dict().items()},
+        **_settings(plan.config, plan.singan, backbone.name),
         "patches": digest.hexdigest(),
         "backbone": backbone.digest,
         "samples": str(samples_dir) if samples_dir else None,
     }
     path = folder / "study.json"
-    old = _decides(path) or stated
-    # What a study from before there was a setting did is what the setting's default does.
-    defaults = {f"study.{name}": value for name, value in StudyConfig().to_dict().items()}
-    defaults |= {f"config.{name}": value for name, value in singan_jax.Config().to_dict().items()}
-    if changes := differences(defaults | old, stated):
-        raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
-    content = {"decides": stated, "study": plan.config.to_dict()}
+    if old := _decides(path):
+        if stated["study.protocol"] == "thesis" and old["study.protocol"] == "paper":
+            raise StudyError(
+                f"{folder}: its test patients are the same in all folds, which is `protocol`=paper "
+                "(in earlier versions thesis, which now draws them anew for each fold); go on with "
+                "`protocol`=paper, or choose another `workdir`"
+            )
+        # What a study from before there was a setting did is what the setting's default does.
+        defaults = _settings(StudyConfig(), singan_jax.Config(), StudyConfig().backbone)
+        if changes := differences(defaults | old, stated):
+            raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
+    content = {"format": _FORMAT, "decides": stated, "study": plan.config.to_dict()}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def _settings(config: StudyConfig, singan: singan_jax.Config, backbone: str) -> dict[str, Any]:
+    """The settings that decide the results of cells, as study.json has them."""
+    values = {**config.to_dict(), "backbone": backbone, "sources": ",".join(config.sources)}
+    values["folds"] = config.num_folds
+    left_out = {*GRID, "weights"}  # the backbone's digest says more than the path of a file
+    if config.protocol != "cross-validation":  # where a fold depends on how many there are
+        left_out.add("folds")
+    return {
+        **{f"study.{name}": value for name, value in values.items() if name not in left_out},
+        **{f"config.{name}": value for name, value in singan.to_dict().items()},
+    }
 
 
 def _decides(path: pathlib.Path) -> dict[str, Any]:
     """What decides the results of the study that a folder holds; empty where it holds none."""
+    if not path.exists():
+        return {}
     try:
-        return dict(json.loads(path.read_text())["decides"]) if path.exists() else {}
+        content = json.loads(path.read_text())
+        decides = dict(content["decides"])
+        if content.get("format", 1) == 1 and decides["study.protocol"] == "thesis":
+            decides["study.protocol"] = "paper"
+        return decides
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path}: damaged ({error!r}); choose another `workdir`") from error
 

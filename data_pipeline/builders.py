@@ -7,8 +7,8 @@ Configs are `g1`, `g2`, `g3` and `all`: lesions of zoom group 1, 2, 3 or of all 
 patches, zoom group 0, are in each of them. Patches are 224x224 pixels; for other sizes, the
 size follows the group: `g1_64` is 64x64, `g1_native` as large as they were cut.
 
-There are two splits, `test` and `train`, by patient: the thesis' 10 % and all others. Each patient
-is in the same split for all configs and sizes; `info.metadata` lists them, and the thesis' folds.
+There are two splits, `test` and `train`, by patient: the paper's 10 % and all others. Each patient
+is in the same split for all configs and sizes; `info.metadata` lists them, and the paper's folds.
 """
 
 import abc
@@ -146,7 +146,7 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             progress=True,
         )
         folder = extracted_folder(data_dir, self.name, config.size)
-        drawn = splits.thesis_splits(extraction.records, SPLIT_SEED)
+        drawn = splits.paper_splits(extraction.records, SPLIT_SEED)
         parts: dict[str, list[PatchRecord]] = {"train": [], "test": []}
         for record in extraction.records:
             if record.zoom_group in (0, *config.zooms):

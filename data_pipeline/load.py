@@ -1,7 +1,7 @@
 """Loads what `launch.build_dataset` prepared: the patches of a query, and the splits by patient.
 
 records_and_pixels = load.load(data_dir, query.parse("bcdr_patches/g1:train[density=3|4]"))
-splits = load.thesis_splits(data_dir, "bcdr_patches", "g1")
+splits = load.paper_splits(data_dir, "bcdr_patches", "g1")
 """
 
 import contextlib
@@ -58,8 +58,8 @@ def load(data_dir: pathlib.Path, wanted: Query) -> list[tuple[PatchRecord, np.nd
         return [(record, _pixels(source[places[record.patch_id]])) for record in selected]
 
 
-def thesis_splits(data_dir: pathlib.Path, dataset: str, config: str) -> Splits:
-    """The patients of the splits `test` and `train`, and the thesis' three folds of the latter.
+def paper_splits(data_dir: pathlib.Path, dataset: str, config: str) -> Splits:
+    """The patients of the splits `test` and `train`, and the paper's three folds of the latter.
 
     Args:
       data_dir: where datasets were prepared.

@@ -1,4 +1,4 @@
-"""Splits of patches by patient: those of the thesis, and cross-validation.
+"""Splits of patches by patient: those of the paper and of the thesis, and cross-validation.
 
 No patient is ever in two parts of a split; `Fold` and `Splits` cannot be made otherwise. Which part
 a patient falls into depends on the seed and on which patients with which worst classifications
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from data_pipeline.mammograms import CLASSIFICATIONS, Classification, DataError
 from data_pipeline.patch_records import PatchRecord
 
-TEST_FRACTION = 0.1  # of all patients; thesis
-VALIDATION_FRACTION = 0.3  # of the others; thesis
-FOLDS = 3  # thesis
+TEST_FRACTION = 0.1  # of all patients; thesis and paper
+VALIDATION_FRACTION = 0.3  # of the others; thesis and paper
+FOLDS = 3  # paper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The thesis' splits.
+    """A test set, and folds of the patients that are not in it.
 
     Attributes:
       test: patients of the test set, the same for all folds.
@@ -56,16 +56,18 @@ def worst_classifications(records: Iterable[PatchRecord]) -> dict[str, Classific
     return worst
 
 
-def thesis_splits(records: Iterable[PatchRecord], seed: int) -> Splits:
-    """10 % of the patients for testing, the others three times 70 % training, 30 % validation.
+def paper_splits(records: Iterable[PatchRecord], seed: int, folds: int = FOLDS) -> Splits:
+    """10 % of the patients for testing, the others for each fold 70 % training, 30 % validation.
 
-    The three folds are drawn independently, so their validation sets overlap. Numbers of patients
-    are rounded to the nearest, halves up, but at least one. Each part has its share of the patients
-    of each worst classification, to within one patient.
+    So the paper (Buetas et al. 2024, arXiv 2405.19754) does it. The folds are drawn independently,
+    so their validation sets overlap, and a fold does not depend on how many there are. Numbers of
+    patients are rounded to the nearest, halves up, but at least one. Each part has its share of the
+    patients of each worst classification, to within one patient.
 
     Args:
       records: of all patches of a dataset.
       seed: of the draw.
+      folds: number of folds.
 
     Returns:
       The splits.
@@ -76,12 +78,48 @@ def thesis_splits(records: Iterable[PatchRecord], seed: int) -> Splits:
     patients = worst_classifications(records)
     _refuse_fewer(patients, 3, "for training, validation and test")
     test = _draw(patients, TEST_FRACTION, f"{seed}/test")
-    others = {name: patients[name] for name in patients.keys() - test}
-    folds = []
-    for number in range(FOLDS):
-        validation = _draw(others, VALIDATION_FRACTION, f"{seed}/fold {number}")
-        folds.append(Fold(frozenset(others) - validation, validation))
-    return Splits(test, tuple(folds))
+    drawn = (_fold(patients, test, f"{seed}/fold {number}") for number in range(folds))
+    return Splits(test, tuple(drawn))
+
+
+def paper_fold(
+    records: Iterable[PatchRecord], test: frozenset[str], number: int, seed: int
+) -> Fold:
+    """The fold of a number, from 0, that `paper_splits` of any number of folds has.
+
+    Args:
+      records: of all patches of a dataset.
+      test: the patients for testing.
+      number: of the fold.
+      seed: that the splits were drawn with.
+    """
+    return _fold(worst_classifications(records), test, f"{seed}/fold {number}")
+
+
+def thesis_splits(records: Iterable[PatchRecord], seed: int, folds: int) -> tuple[Splits, ...]:
+    """As `paper_splits`, but for each fold the test patients are drawn anew.
+
+    So the thesis (Buetas 2023) does it. Test sets of different folds may overlap.
+
+    Args:
+      records: of all patches of a dataset.
+      seed: of the draw.
+      folds: number of folds.
+
+    Returns:
+      Of each fold its test set and, as the only fold of it, the others.
+
+    Raises:
+      DataError: fewer than three patients.
+    """
+    patients = worst_classifications(records)
+    _refuse_fewer(patients, 3, "for training, validation and test")
+    drawn = []
+    for number in range(folds):
+        test = _draw(patients, TEST_FRACTION, f"{seed}/thesis {number}/test")
+        fold = _fold(patients, test, f"{seed}/thesis {number}/validation")
+        drawn.append(Splits(test, (fold,)))
+    return tuple(drawn)
 
 
 def cross_validation(records: Iterable[PatchRecord], k: int, seed: int) -> tuple[Fold, ...]:
@@ -106,6 +144,13 @@ def cross_validation(records: Iterable[PatchRecord], k: int, seed: int) -> tuple
     order = _shuffled(patients, f"{seed}/cross-validation")
     parts = [frozenset(order[number::k]) for number in range(k)]
     return tuple(Fold(frozenset(order) - part, part) for part in parts)
+
+
+def _fold(patients: Mapping[str, Classification], test: frozenset[str], salt: str) -> Fold:
+    """Draws 30 % of the patients that are not for testing to validate on."""
+    others = {name: patients[name] for name in patients.keys() - test}
+    validation = _draw(others, VALIDATION_FRACTION, salt)
+    return Fold(frozenset(others) - validation, validation)
 
 
 def _draw(patients: Mapping[str, Classification], fraction: float, salt: str) -> frozenset[str]:

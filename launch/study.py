@@ -2,13 +2,16 @@ r"""Finds out whether SinGAN patches improve a diagnosis; repeat the command to 
 
     python -m launch.study --data_dir=data --workdir=study --config=quick --patch_size=64
     python -m launch.study --data_dir=data --workdir=study --study=study.yaml --plan_only
+    python -m launch.study --data_dir=data --workdir=study --samples=samples --fill_zooms=1,3 \
+        --train_zooms=1,3 --test_zooms=1,2,3
 
 Trains a SinGAN on every malignant training patch that a regime needs, draws samples, extracts the
-features of all patches once, trains classifiers for regimes x train zooms x folds x seeds x draws
-on them, and writes report.html. Before it starts it shows what will run and roughly how long that
-takes; --plan_only stops there. The classifiers stay in <workdir>/models, for
+features of all patches once, trains classifiers for regimes x train zooms x fill zooms x folds x
+seeds x draws on them, and writes report.html. Before it starts it shows what will run and roughly
+how long that takes; --plan_only stops there. The classifiers stay in <workdir>/models, for
 launch.test_classifier. More regimes, zooms, seeds or draws in the same work folder train only what
-is new.
+is new. With --samples, what launch.sample_fleet drew from a fleet trained on the dataset takes the
+place of generators.
 
 A file has two sections; flags override it:
 
@@ -34,6 +37,7 @@ DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "folder that launch.build_dataset wrote to", required=True
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the study", required=True)
+SAMPLES = flags.DEFINE_string("samples", None, "folder that launch.sample_fleet wrote to")
 STUDY = flags.DEFINE_string("study", None, "YAML file of settings, see above")
 settings.define(StudyConfig)
 settings.define_config()
@@ -47,12 +51,13 @@ def main() -> None:
     config = StudyConfig(**{**stated.get("study", {}), **settings.from_flags(StudyConfig)})
     singan = settings.config_from_flags(stated.get("singan"))
     singan_jax.configure_jax()
-    folder = pathlib.Path(WORKDIR.value)
-    plan, backbone = study.prepare(config, singan, pathlib.Path(DATA_DIR.value), folder=folder)
-    print(study.describe(plan, backbone, train_generators=True), flush=True)
+    folder, data_dir = pathlib.Path(WORKDIR.value), pathlib.Path(DATA_DIR.value)
+    samples = pathlib.Path(SAMPLES.value) if SAMPLES.value else None
+    plan, backbone = study.prepare(config, singan, data_dir, samples, folder)
+    print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
     if PLAN_ONLY.value:
         return
-    finished = study.run(plan, backbone, folder)
+    finished = study.run(plan, backbone, folder, samples)
     page = folder / "report.html"
     study_report.write(page, finished, folder)
     print(f"See {page.resolve()}")

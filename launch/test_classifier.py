@@ -88,8 +88,9 @@ def _test(models: Sequence[KeptModel], wanted: query.Query) -> None:
     records, pixels = zip(*patches, strict=True)
     results = retest.retest(models, records, pixels, WEIGHTS.value, _features())
     summary = statistics.summarize(results, BOOTSTRAP.value, SEED.value)
-    columns = ["regime", "class", "metric", "mean", "sd", "low", "high", "patients"]
-    shown = summary[summary["variant"] == "plain"][columns]
+    columns = ["regime", "class", "metric", "mean", "sd, n-1", "low", "high", "patients"]
+    renamed = summary.rename(columns={"sd": "sd, n-1"})
+    shown = renamed[renamed["variant"] == "plain"][columns]
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     regime, zooms = results.regimes[-1], (results.train_zooms[0], results.test_zooms[0])
     matrix = statistics.confusions(results, regime, *zooms)

@@ -56,14 +56,18 @@ def main() -> None:
     print(study.describe(plan, backbone, train_generators=samples is None), flush=True)
     finished = study.run(plan, backbone, folder, samples)
     shown = finished.summary[finished.summary["variant"] == "plain"]
-    columns = ["test_zoom", "class", "metric", "mean", "sd", "low", "high", "patients"]
-    print(shown[columns].to_string(index=False, float_format="{:.3f}".format))
-    zooms = config.train_zooms[0], config.test_zooms[0]
+    columns = ["train_zoom", "fill_zoom", "test_zoom", "class", "metric", "mean", "sd", "sd_folds"]
+    spreads = {"sd": "sd, n-1", "sd_folds": "sd over folds, n"}
+    table = shown[[*columns, "low", "high", "patients"]].rename(columns=spreads)
+    print(table.to_string(index=False, float_format="{:.3f}".format))
+    zooms = finished.results.zooms[0]
     matrix = statistics.confusions(finished.results, REGIME.value, *zooms)
     classes = finished.results.classes
     table = pd.DataFrame(matrix, index=pd.Index(classes, name="true"), columns=classes)
+    fill = f", filled up at {zooms.fill}" if zooms.fill not in ("", zooms.train) else ""
     print(
-        f"\nConfusion, shares of the true class; trained on zoom {zooms[0]}, tested on {zooms[1]}"
+        "\nConfusion, shares of the true class; "
+        f"trained on zoom {zooms.train}{fill}, tested on {zooms.test}"
     )
     print(table.to_string(float_format="{:.3f}".format))
     write_atomically(folder / "confusion.csv", table.to_csv())

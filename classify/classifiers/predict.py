@@ -166,7 +166,9 @@ def _predict(
 
 
 def _slug(cell: Cell) -> str:
-    return f"{cell.regime}.zoom{cell.train_zoom}.fold{cell.fold}.seed{cell.seed}.draw{cell.draw}"
+    fill = f".fill{cell.fill_zoom}" if cell.fill_zoom else ""
+    zooms = f"zoom{cell.train_zoom}{fill}"
+    return f"{cell.regime}.{zooms}.fold{cell.fold}.seed{cell.seed}.draw{cell.draw}"
 
 
 def _save(path: pathlib.Path, prediction: Prediction) -> None:

@@ -5,15 +5,16 @@ from typing import Any
 
 from classify import cells
 from classify.cells import StudyError
-from classify.plan import regimes
+from classify.plan import regimes, sources
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
     """What a study asks and how.
 
-    The grid is regimes x train_zooms x folds x seeds x draws; each of its classifiers is tested at
-    all test_zooms. Extending the grid later, in the same work folder, trains only what is new.
+    The grid is regimes x train_zooms x fill_zooms x folds x seeds x draws; each of its classifiers
+    is tested at all test_zooms. Extending the grid later, in the same work folder, trains only what
+    is new.
 
     Attributes:
       dataset: prepared by launch.build_dataset: bcdr_patches, mias_patches or thesis_patches.
@@ -24,9 +25,14 @@ class StudyConfig:
       baseline: the regime that the others are compared with.
       train_zooms: zoom groups of the lesions trained on: 1, 2, 3, or joined as 1+2.
       test_zooms: zoom groups of the lesions tested on, likewise.
-      protocol: thesis (10 % of the patients for testing, the others three times 70/30) or
-        cross-validation (each patient tested once).
-      folds: number of folds of a cross-validation; the thesis' protocol always has 3.
+      fill_zooms: zoom groups of the copies and samples that training sets are filled up with,
+        likewise; same is those of the lesions trained on.
+      sources: what is copied, or given to generators: random malignant patches, balanced (half
+        of films, half of digital mammograms), patch ids, or a query that selects malignant patches.
+      protocol: paper (the same 10 % of the patients for testing in all folds, the others for each
+        fold drawn 70/30 for training and validation), thesis (the 10 % drawn anew for each fold
+        too) or cross-validation (each patient tested once).
+      folds: number of folds; 0 is 3 for paper and thesis, 5 for cross-validation.
       seeds: classifiers trained for each cell, differing in initialisation and sampling.
       draws: random choices of the k source images; regimes without a choice have one.
       fill_ratio: malignant patches after filling up, as a multiple of the benign ones.
@@ -56,8 +62,10 @@ class StudyConfig:
     baseline: str = "weighted"
     train_zooms: tuple[str, ...] = ("1",)
     test_zooms: tuple[str, ...] = ("1",)
-    protocol: str = "thesis"
-    folds: int = 5
+    fill_zooms: tuple[str, ...] = (cells.SAME,)
+    sources: tuple[str, ...] = (sources.RANDOM,)
+    protocol: str = "paper"
+    folds: int = 0
     seeds: int = 5
     draws: int = 1
     fill_ratio: float = 1.0
@@ -83,7 +91,17 @@ class StudyConfig:
     @property
     def shared_test(self) -> bool:
         """Whether all folds have the same test patients."""
+        return self.protocol == "paper"
+
+    @property
+    def redrawn_test(self) -> bool:
+        """Whether each fold has test patients of its own, which those of another may overlap."""
         return self.protocol == "thesis"
+
+    @property
+    def num_folds(self) -> int:
+        """Number of folds, where 0 stands for the protocol's own."""
+        return self.folds or (5 if self.protocol == "cross-validation" else 3)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -94,8 +112,8 @@ class StudyConfig:
 # Settings that a cell's result does not depend on: a work folder may be resumed with others.
 GRID = frozenset(
     {
-        *("regimes", "baseline", "train_zooms", "test_zooms", "seeds", "draws", "bootstrap"),
-        "keep_models",
+        *("regimes", "baseline", "train_zooms", "test_zooms", "fill_zooms", "seeds", "draws"),
+        *("bootstrap", "keep_models"),
     }
 )
 
@@ -103,17 +121,32 @@ GRID = frozenset(
 _CHOICES = {
     "dataset": ("bcdr_patches", "mias_patches", "thesis_patches"),
     "task": tuple(cells.CLASSES),
-    "protocol": ("thesis", "cross-validation"),
+    "protocol": ("paper", "thesis", "cross-validation"),
     "train": ("head", "last_stage", "all"),
 }
 _LEAST = {
-    **{"patch_size": 1, "folds": 2, "seeds": 1, "draws": 1, "input_size": 32, "epochs": 1},
+    **{"patch_size": 1, "folds": 0, "seeds": 1, "draws": 1, "input_size": 32, "epochs": 1},
     **{"batch_size": 1, "lr_decay_epochs": 1, "bootstrap": 100, "seed": 0, "crop_from": 0},
 }
 
 
 def validate(config: StudyConfig) -> StudyConfig:
     """Returns `config`, or raises `StudyError` for the first setting that cannot work."""
+    _check_ranges(config)
+    for name in ("regimes", "train_zooms", "test_zooms", "fill_zooms", "sources"):
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values):
+            _refuse(config, name, "name at least one, each once")
+    fill_zooms = [zoom for zoom in config.fill_zooms if zoom != cells.SAME]
+    for zoom in (*config.train_zooms, *config.test_zooms, *fill_zooms):
+        cells.zoom_groups(zoom)
+    if config.draws > 1 and sources.are_listed(config.sources):
+        _refuse(config, "draws", "`sources` lists patches, so nothing is drawn; leave it at 1")
+    _check_regimes(config)
+    return config
+
+
+def _check_ranges(config: StudyConfig) -> None:
     for name, known in _CHOICES.items():
         if getattr(config, name) not in known:
             _refuse(config, name, f"choose one of {', '.join(known)}")
@@ -123,14 +156,8 @@ def validate(config: StudyConfig) -> StudyConfig:
     for name in ("fill_ratio", "lr", "lr_decay"):
         if not getattr(config, name) > 0:
             _refuse(config, name, "must be above 0")
-    for name in ("regimes", "train_zooms", "test_zooms"):
-        values = getattr(config, name)
-        if not values or len(set(values)) < len(values):
-            _refuse(config, name, "name at least one, each once")
-    for zoom in (*config.train_zooms, *config.test_zooms):
-        cells.zoom_groups(zoom)
-    _check_regimes(config)
-    return config
+    if config.protocol == "cross-validation" and config.folds == 1:
+        _refuse(config, "folds", "must be at least 2")
 
 
 def _check_regimes(config: StudyConfig) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 import singan_jax
 from classify import cells
 from classify.cells import Cell
-from classify.plan import protocol, regimes, synthetic
+from classify.plan import protocol, regimes, sources, synthetic
 from classify.plan.config import StudyConfig, validate
 from classify.plan.protocol import Partition
 from classify.plan.regimes import TrainingSet
@@ -74,21 +74,25 @@ def make(
       usable: patch ids that already have samples; None where generators will be trained.
 
     Raises:
-      StudyError: a setting cannot work, a class is missing in a fold, or a regime asks for more
-        sources than there are.
+      StudyError: a setting cannot work, a class is missing in a fold, a fill zoom is missing in
+        the dataset, or a regime asks for more sources than there are; and see `sources.read`.
       DataError: the dataset is not there, or has fewer patients than folds.
     """
     validate(config)
-    dataset = (config.dataset, builders.config_names(config.patch_size)[-1])
+    config = dataclasses.replace(config, folds=config.num_folds)  # the number, not 0, is told
+    configs = builders.config_names(config.patch_size)
+    dataset = (config.dataset, configs[-1])
     patches = load.load(data_dir, query.Query(*dataset, "all"))
     records = tuple(record for record, _ in patches)
     folds = protocol.partitions(
-        records, config.protocol, config.folds, config.seed, data_dir, dataset
+        records, config.protocol, config.num_folds, config.seed, data_dir, dataset
     )
     _check_classes(records, folds, config)
+    sources.check_fill_zooms(config.fill_zooms, records)
+    chosen = sources.read(config.sources, records, folds, data_dir, config.dataset, configs)
     sets = {
         cell: regimes.training_set(
-            cell, records, folds[cell.fold], config.fill_ratio, config.seed, usable
+            cell, records, folds[cell.fold], config.fill_ratio, config.seed, usable, chosen
         )
         for cell in _cells(config, len(folds))
     }
@@ -112,7 +116,7 @@ def make(
 def _check_classes(
     records: tuple[PatchRecord, ...], folds: tuple[Partition, ...], config: StudyConfig
 ) -> None:
-    if not config.shared_test:  # each fold tests few patients; together they test everyone
+    if config.protocol == "cross-validation":  # one replicate tests the patients of all folds
         nobody: frozenset[str] = frozenset()
         everyone = frozenset().union(*(fold.test for fold in folds))
         folds = (
@@ -125,36 +129,47 @@ def _check_classes(
 def _cells(config: StudyConfig, folds: int) -> list[Cell]:
     """All classifiers of the grid."""
     return [
-        Cell(regime, zoom, fold, seed, draw)
+        Cell(regime, zoom, fold, seed, draw, fill)
         for regime in config.trained_regimes
         for zoom in config.train_zooms
+        for fill in _cell_fill_zooms(regime, zoom, config)
         for fold in range(folds)
         for seed in range(config.seeds)
         for draw in range(regimes.draws_of(regime, config.draws))
     ]
 
 
+def _cell_fill_zooms(regime: str, train_zoom: str, config: StudyConfig) -> tuple[str, ...]:
+    fills = cells.fill_zooms_at(train_zoom, config.fill_zooms)
+    return tuple(dict.fromkeys(cells.fill_zoom_of(regime, train_zoom, fill) for fill in fills))
+
+
 def table(plan: Plan) -> pd.DataFrame:
-    """What will run: one row for each regime and train zoom, numbers as means over the folds."""
+    """What will run: one row for each regime, train zoom and fill zoom.
+
+    Numbers of patches and of source images are means over the classifiers.
+    """
+    places: dict[tuple[str, str, str], list[TrainingSet]] = {}
+    for cell, chosen in plan.sets.items():
+        place = cell.regime, cell.train_zoom, cell.fill_zoom
+        places.setdefault(place, []).append(chosen)
     rows = []
-    for regime in plan.config.trained_regimes:
-        for zoom in plan.config.train_zooms:
-            sets = {
-                cell: chosen
-                for cell, chosen in plan.sets.items()
-                if (cell.regime, cell.train_zoom) == (regime, zoom)
+    for (regime, zoom, fill), sets in places.items():
+        every = {source for chosen in sets for source in chosen.sources}
+        rows.append(
+            {
+                "regime": regime,
+                "train zoom": zoom,
+                "fill zoom": (fill or zoom) if cells.fills_up(regime) else "",
+                "real patches": _mean(len(chosen.real) for chosen in sets),
+                "synthetic patches": _mean(len(chosen.synthetic) for chosen in sets),
+                "source images": _mean(len(chosen.sources) for chosen in sets),
+                "source images in all": len(every),
+                "classifiers": len(sets),
             }
-            real = [len(chosen.real) for chosen in sets.values()]
-            added = [len(chosen.synthetic) for chosen in sets.values()]
-            sources = {source for chosen in sets.values() for source in chosen.sources}
-            rows.append(
-                {
-                    "regime": regime,
-                    "train zoom": zoom,
-                    "real patches": round(float(np.mean(real)), 1),
-                    "synthetic patches": round(float(np.mean(added)), 1),
-                    "source images in all": len(sources),
-                    "classifiers": len(sets),
-                }
-            )
+        )
     return pd.DataFrame(rows)
+
+
+def _mean(values: Iterable[int]) -> float:
+    return round(float(np.mean(list(values))), 1)

@@ -9,10 +9,18 @@ import numpy as np
 
 from classify import cells
 from classify.cells import CLASSES, Cell, StudyError
-from data_pipeline import load, splits
+from data_pipeline import builders, load, splits
 from data_pipeline.patch_records import PatchRecord
 
-_VALIDATION_FOLDS = 3  # a third of the patients that are not for testing; the thesis' 30 %, nearly
+MEANINGS = {
+    "paper": "10 % of the patients for testing, the same in all folds; of the others 70 % for "
+    "training and 30 % for validation, drawn anew for each fold",
+    "thesis": "10 % of the patients for testing, drawn anew for each fold; of the others 70 % for "
+    "training and 30 % for validation, likewise",
+    "cross-validation": "each patient for testing in one fold; of the others two thirds for "
+    "training and a third for validation",
+}
+_VALIDATION_FOLDS = 3  # of a cross-validation: a third of the patients that are not for testing
 
 
 class LeakError(StudyError):
@@ -64,24 +72,34 @@ def partitions(
 ) -> tuple[Partition, ...]:
     """The patients of each fold.
 
-    The thesis' protocol takes the splits that the dataset was prepared with. In a cross-validation
-    each patient is for testing in one fold; a third of the others, drawn evenly from each worst
-    classification, is for validation.
+    See `MEANINGS`. Numbers of patients are rounded to the nearest, halves up, and each part has its
+    share of the patients of each worst classification, to within one patient. The paper's splits
+    are those that the dataset was prepared with, and so are its first three folds. But in a
+    cross-validation a fold does not depend on how many there are.
 
     Args:
       records: all patches of the dataset.
-      protocol: "thesis" or "cross-validation".
-      folds: of a cross-validation.
-      seed: of a cross-validation.
+      protocol: one of `MEANINGS`.
+      folds: how many.
+      seed: of the draw, but for the paper's, which depends on the dataset alone.
       data_dir: where the dataset was prepared.
       dataset: its name and config.
 
     Raises:
       DataError: the dataset is not there, or there are fewer patients than folds.
     """
+    if protocol == "paper":
+        given = load.paper_splits(data_dir, *dataset)
+        drawn = list(given.folds[:folds])
+        for number in range(len(drawn), folds):
+            drawn.append(splits.paper_fold(records, given.test, number, builders.SPLIT_SEED))
+        return tuple(Partition(fold.train, fold.validation, given.test) for fold in drawn)
     if protocol == "thesis":
-        given = load.thesis_splits(data_dir, *dataset)
-        return tuple(Partition(fold.train, fold.validation, given.test) for fold in given.folds)
+        return tuple(
+            Partition(fold.train, fold.validation, part.test)
+            for part in splits.thesis_splits(records, seed, folds)
+            for fold in part.folds
+        )
     found = []
     for number, outer in enumerate(splits.cross_validation(records, folds, seed)):
         others = [record for record in records if record.patient_id in outer.train]

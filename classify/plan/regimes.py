@@ -5,12 +5,11 @@
     oversample-k   the malignant class filled up to the benign one with copies of k of its patches
     singan-k       likewise with samples of k generators, one trained on each of those k patches
 
-k is a number or `all`. A draw is one random order of all malignant patches; its k source images are
-the first k that are of training patients. So they are the same for oversample-k and singan-k, those
-of a smaller k are among those of a larger, and folds share generators.
+k is a number or `all`. Which patches they are is up to `sources`, the same for oversample-k as for
+singan-k. They may be of another zoom than the lesions trained on, the fill zoom.
 """
 
-import hashlib
+import collections
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
@@ -18,11 +17,12 @@ import numpy as np
 
 from classify import cells
 from classify.cells import Cell, StudyError, ensemble_members
+from classify.plan import sources as sources_lib
 from classify.plan.protocol import Partition
+from classify.plan.sources import FILLED, Sources
 from data_pipeline.patch_records import PatchRecord
 
-FILLED = "Malign"  # the class that is filled up,
-GOAL = "Benign"  # and the one up to whose count
+GOAL = "Benign"  # the class up to whose count `FILLED` is filled up
 
 
 class Regime(NamedTuple):
@@ -89,6 +89,7 @@ def training_set(
     fill_ratio: float,
     seed: int,
     usable: Collection[str] | None = None,
+    sources: Sources = sources_lib.ANY,
 ) -> TrainingSet:
     """Composes the training set of a cell.
 
@@ -99,6 +100,7 @@ def training_set(
       fill_ratio: malignant patches after filling up, as a multiple of the benign ones.
       seed: of the study, for the draws.
       usable: patch ids that may be sources; all where None.
+      sources: how the others are chosen.
 
     Returns:
       The training set; where the malignant class is large enough already nothing is added.
@@ -115,40 +117,19 @@ def training_set(
     regime = parse(cell.regime)
     if regime.kind in ("none", "weighted"):
         return TrainingSet(np.array(places), (), ())
-    by_class = {
-        name: [place for place in places if records[place].classification == name]
-        for name in (FILLED, GOAL)
-    }
-    lacking = max(0, round(fill_ratio * len(by_class[GOAL])) - len(by_class[FILLED]))
-    possible = [p for p in by_class[FILLED] if usable is None or records[p].patch_id in usable]
-    chosen = _choose(cell, regime, [records[place] for place in possible], seed)
-    by_id = {records[place].patch_id: place for place in possible}
+    counts: collections.Counter[str] = collections.Counter()
+    counts.update(records[place].classification for place in places)
+    lacking = max(0, round(fill_ratio * counts[GOAL]) - counts[FILLED])
+    chosen = sources_lib.choose(sources, regime.sources, cell, records, partition, seed, usable)
     shares = [(chosen[n % len(chosen)], n // len(chosen)) for n in range(lacking)]
-    sources = tuple(record.patch_id for record in chosen)
+    names = tuple(record.patch_id for record in chosen)
     if regime.kind == "oversample":
+        by_id = {record.patch_id: place for place, record in enumerate(records)}
         copies = [by_id[record.patch_id] for record, _ in shares]
-        return TrainingSet(np.array(places + copies), (), sources)
+        return TrainingSet(np.array(places + copies), (), names)
     added = tuple(Synthetic(record.patch_id, record.patient_id, k) for record, k in shares)
     partition.check_sources(added, cell)
-    return TrainingSet(np.array(places), added, sources)
-
-
-def _choose(
-    cell: Cell, regime: Regime, possible: Sequence[PatchRecord], seed: int
-) -> list[PatchRecord]:
-    count = len(possible) if regime.sources is None else regime.sources
-    if not 0 < count <= len(possible):
-        raise StudyError(
-            f"{cell.regime}: asks for {count or 1} source images, and fold {cell.fold} has "
-            f"{len(possible)} malignant training patches of zoom {cell.train_zoom} to choose "
-            "from; ask for fewer, or for all"
-        )
-    salt = f"{seed}/sources/{cell.draw}"  # without the fold, so that folds share generators
-
-    def key(record: PatchRecord) -> bytes:
-        return hashlib.sha256(f"{salt}/{record.patch_id}".encode()).digest()
-
-    return sorted(possible, key=key)[:count]
+    return TrainingSet(np.array(places), added, names)
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:
@@ -173,7 +154,8 @@ def check_ensemble(regime: str, regimes: Sequence[str], shared_test: bool) -> No
 
     Raises:
       StudyError: a member is not among the regimes or is named twice, or there is one member only
-        and the folds have different test patients, so that nothing is left to average.
+        and the folds have different test patients, so that nothing is left to average (the models
+        of other folds may have been trained on a patient).
     """
     members = ensemble_members(regime)
     for member in members:
@@ -185,6 +167,6 @@ def check_ensemble(regime: str, regimes: Sequence[str], shared_test: bool) -> No
         raise StudyError(f"{regime!r} names a regime twice; name each once")
     if len(members) == 1 and not shared_test:
         raise StudyError(
-            f"{regime!r}: in cross-validation each patch is tested by one fold's model, so there is"
-            " nothing to average; name two regimes, or use a fixed test set"
+            f"{regime!r}: each fold's model tests other patients, so there is nothing to average;"
+            " name two regimes, or use one test set for all folds (`protocol`=paper)"
         )

@@ -2,6 +2,7 @@
 
 style          style sheet and HTML
 tables         its tables
+zoom_matrix    ROC-AUC by train, fill and test zoom
 plots          its plots, as SVG
 curves         the plot of each epoch's measures
 gallery        patches, real and synthetic, and the worst mistakes

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from classify.cells import Results
+from classify.cells import Results, Zooms
 from classify.report import style
-from classify.statistics.replicates import replicates
+from classify.statistics.places import mean_probabilities, place_of
 from data_pipeline.patch_records import PatchRecord
 from singan_jax.evaluate import memorisation
 from singan_jax.evaluate.diversity import diversity
@@ -105,7 +105,12 @@ def _variety(real: np.ndarray, samples: Sequence[np.ndarray]) -> tuple[int, floa
 
 
 def worst_mistakes(
-    results: Results, regime: str, train_zoom: str, test_zoom: str, count: int = 6
+    results: Results,
+    regime: str,
+    train_zoom: str,
+    test_zoom: str,
+    fill_zoom: str | None = None,
+    count: int = 6,
 ) -> tuple[Mistake, ...]:
     """The wrong answers that a regime's classifiers are surest of.
 
@@ -114,11 +119,11 @@ def worst_mistakes(
       regime: whose probabilities are averaged over its replicates.
       train_zoom: of the classifiers.
       test_zoom: of the test patches.
+      fill_zoom: of what training sets were filled up with; the train zoom where None.
       count: how many at most.
     """
-    of_regime = replicates(results, regime, train_zoom, test_zoom, "plain")
-    rows = of_regime[0].rows
-    probabilities = np.mean([one.probabilities for one in of_regime], axis=0)  # (n, classes)
+    place = place_of(regime, train_zoom, test_zoom, fill_zoom)
+    rows, probabilities = mean_probabilities(results, place, "plain")  # (n,), (n, classes)
     said, surest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     truth = results.labels[rows]
     wrong = np.flatnonzero(said != truth)
@@ -167,7 +172,7 @@ def gallery_html(gallery: Sequence[GalleryRow], distance_name: str) -> str:
 def mistakes_html(
     results: Results,
     regimes: Sequence[str],
-    zooms: tuple[str, str],
+    zooms: Zooms,
     pixels: Mapping[str, np.ndarray],
 ) -> str:
     """The pictures of the worst mistakes; an empty text where there are none.
@@ -175,7 +180,7 @@ def mistakes_html(
     Args:
       results: of the study.
       regimes: those whose mistakes are shown.
-      zooms: trained on, and tested on.
+      zooms: trained on, tested on and filled up with.
       pixels: by patch id, (H, W, 1) uint8.
     """
     parts = []

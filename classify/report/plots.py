@@ -149,7 +149,7 @@ def subgroup_rates(table: pd.DataFrame, kinds: Mapping[str, str]) -> bytes:
     """Rates of wrong answers by what is known of a patch.
 
     Args:
-      table: rows of `statistics.subgroups`, of one zoom pair.
+      table: rows of `subgroups.subgroups`, of one zoom pair.
       kinds: by regime to be shown, its kind.
     """
     groups = list(dict.fromkeys(zip(table["field"], table["value"], table["patches"], strict=True)))

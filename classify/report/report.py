@@ -1,16 +1,15 @@
 """The report of a study: one HTML file that needs nothing else, for screens, phones and paper."""
 
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from classify.cells import Results, control_of, ensemble_members
+from classify.cells import Results, Zooms, control_of, ensemble_members, fill_zoom_of
 from classify.plan import regimes
-from classify.report import curves, gallery, plots, style, tables
+from classify.report import curves, gallery, plots, style, tables, zoom_matrix
 from classify.report.gallery import GalleryRow
 from classify.report.plots import Curve
 from classify.report.style import Section
@@ -34,7 +33,7 @@ class ReportData:
       results: all predictions.
       summary: see `statistics.summarize`.
       comparisons: see `statistics.compare`.
-      subgroups: see `statistics.subgroups`.
+      subgroups: see `subgroups.subgroups`.
       verdict: the answer, in two sentences.
       pixels: by patch id, (H, W, 1) uint8, of the test patches.
       gallery: real patches and their samples; may be empty.
@@ -61,11 +60,11 @@ class ReportData:
         return verdict.least_p(self.comparisons, self.results)
 
     @property
-    def zooms(self) -> tuple[str, str]:
-        """The train and test zoom that all but the zoom tables are about: the verdict's."""
+    def zooms(self) -> Zooms:
+        """The zooms that all but the zoom tables are about: the verdict's."""
         if (row := self.telling) is not None:
-            return row["train_zoom"], row["test_zoom"]
-        return self.results.train_zooms[0], self.results.test_zooms[0]
+            return Zooms(row["train_zoom"], row["test_zoom"], row["fill_zoom"])
+        return self.results.zooms[0]
 
     @property
     def shown(self) -> dict[str, str]:
@@ -103,7 +102,7 @@ def write_report(path: str | pathlib.Path, data: ReportData) -> None:
       OSError: the file cannot be written.
     """
     results, pair, zooms = data.results, data.pair, data.zooms
-    matrices = tables.zooms(data.summary, results, pair)
+    matrices = zoom_matrix.zoom_matrix(data.summary, results, tuple(data.shown))
     confusions = tables.confusions(results, tuple(data.shown), zooms)
     pictures = gallery.gallery_html(data.gallery, data.distance_name)
     mistakes = gallery.mistakes_html(results, pair, zooms, data.pixels)
@@ -132,9 +131,11 @@ def _numbers(data: ReportData) -> str:
     results = data.results
     parts = [tables.key_table(data.summary, data.comparisons, results, data.zooms)]
     text = (
-        "Mean and standard deviation (SD) are over replicates: folds, seeds and choices of source "
-        "images. The 95 % interval says what other test patients would change, the SD what "
-        "another training would. "
+        "The mean is over replicates: folds, seeds and choices of source images. So is the first "
+        "standard deviation (SD), with n − 1; that over folds divides by n, as NumPy's std and the "
+        "± of Buetas et al. do, and of each fold takes the mean of its replicates (a dash where "
+        "the folds are not replicates). The 95 % interval says what other test patients would "
+        "change, the SD what another training would. "
     )
     if not data.comparisons.empty:
         found = of_target(data.comparisons, results)
@@ -146,10 +147,9 @@ def _numbers(data: ReportData) -> str:
     parts.append(style.note(text + _chosen(data)))
     parts.append(_differences(data))
     parts.append(tables.meanings(results))
-    pairs = itertools.product(results.train_zooms, results.test_zooms)
     others = [
         tables.key_table(data.summary, data.comparisons, results, zooms)
-        for zooms in pairs
+        for zooms in results.zooms
         if zooms != data.zooms
     ]
     if others:
@@ -177,8 +177,12 @@ def _differences(data: ReportData) -> str:
 
 
 def _roc(data: ReportData) -> str:
+    train, test, fill = data.zooms
     curves = {
-        name: (kind, Curve(*statistics.roc_band(data.results, name, *data.zooms, _GRID)))
+        name: (
+            kind,
+            Curve(*statistics.roc_band(data.results, name, train, test, _GRID, fill_zoom=fill)),
+        )
         for name, kind in data.shown.items()
     }
     target = data.results.classes[data.results.target]
@@ -193,8 +197,7 @@ def _roc(data: ReportData) -> str:
 
 def _generators(data: ReportData) -> str:
     table = statistics.auc_by_generators(data.summary)
-    train, test = data.zooms
-    table = table[(table["train_zoom"] == train) & (table["test_zoom"] == test)]
+    table = table[tables.at(table, data.zooms)]
     if "singan" not in set(table["kind"]):
         return ""
     found = of_target(data.summary, data.results, data.zooms).set_index("regime")
@@ -222,7 +225,8 @@ def _learning(data: ReportData) -> str:
         trained = [
             one
             for one in results.predictions
-            if (one.cell.regime, one.cell.train_zoom) == (name, data.zooms[0])
+            if (one.cell.regime, one.cell.train_zoom) == (name, data.zooms.train)
+            and one.cell.fill_zoom == fill_zoom_of(name, data.zooms.train, data.zooms.fill)
         ]
         found[name] = kind, curves.curves_of(trained, results.target)
     losses = {name: (kind, *of_regime[curves.LOSS]) for name, (kind, of_regime) in found.items()}
@@ -230,9 +234,9 @@ def _learning(data: ReportData) -> str:
         plots.learning_curves(losses), "svg+xml", "Training and validation loss by epoch"
     )
     caption = (
-        "Mean cross-entropy after each epoch; bands are one standard deviation over folds, seeds "
-        "and choices of source images. Each classifier keeps the weights of its least validation "
-        "loss. See where validation loss stops falling while training loss still falls."
+        "Mean cross-entropy after each epoch; bands are one standard deviation (n) over folds, "
+        "seeds and choices of source images. Each classifier keeps the weights of its least "
+        "validation loss. See where validation loss stops falling while training loss still falls."
     )
     figure = style.figure(content, caption, "plot")
     return figure + curves.folded(found, results.classes[results.target])
@@ -242,9 +246,7 @@ def _subgroups(data: ReportData) -> str:
     table = data.subgroups
     if table.empty:
         return ""
-    train, test = data.zooms
-    chosen = (table["train_zoom"] == train) & (table["test_zoom"] == test)
-    table = table[chosen & table["regime"].isin(data.pair)]
+    table = table[tables.at(table, data.zooms) & table["regime"].isin(data.pair)]
     kinds = {name: data.shown[name] for name in data.pair}
     content = style.image(
         plots.subgroup_rates(table, kinds), "svg+xml", "Share of mistakes by subgroup"
@@ -255,7 +257,8 @@ def _subgroups(data: ReportData) -> str:
         "not corrected for the number of subgroups, and those of few patches are wide: look for "
         "groups that stand apart by more than their intervals."
     )
-    numbers = tables.plain(table.drop(columns=["train_zoom", "test_zoom"]), "Mistake rates")
+    table = table.drop(columns=["train_zoom", "test_zoom", "fill_zoom"])
+    numbers = tables.plain(table, "Mistake rates")
     return style.figure(content, caption, "plot") + style.details("The numbers", numbers)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from classify import study
 from classify.backbones.backbone import Backbone
 from classify.cells import TARGET_WORDS
+from classify.plan import protocol
 from classify.plan.plan import table
 from classify.report import gallery, report
 from classify.statistics import verdict
@@ -92,6 +93,7 @@ def _setup(finished: Study, folder: pathlib.Path) -> dict[str, dict[str, str]]:
             "classifiers": str(len(plan.sets)),
             "backbone": f"{finished.backbone.origin} ({finished.backbone.reason})",
         },
+        "Protocol": {plan.config.protocol: protocol.MEANINGS[plan.config.protocol]},
         "Study": {name: _text(value) for name, value in plan.config.to_dict().items()},
         "SinGAN": {name: _text(value) for name, value in plan.singan.to_dict().items()},
         "Seconds": {stage: f"{value:.1f}" for stage, value in seconds.items()},

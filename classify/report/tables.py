@@ -1,22 +1,20 @@
 """The tables of a report."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from classify.cells import Results, ensemble_members
+from classify.cells import Results, Zooms, ensemble_members
 from classify.plan import regimes as regimes_lib
 from classify.report import style
 from classify.statistics import statistics
 
-Zooms = tuple[str, str]  # trained on, tested on
 _MEANING = {
     "none": "the real training patches, each once an epoch",
     "weighted": "the real patches, drawn so that all classes are equally frequent",
     "oversample": "the malignant patches are filled up to the number of benign ones with copies "
-    "of k of them",
+    "of k of them, at the fill zoom",
     "singan": "likewise, with samples of k SinGANs, each trained on one of the same k patches",
     "ensemble": "the probabilities of the named regimes' classifiers, averaged",
 }
@@ -24,13 +22,20 @@ _VARIANTS = {"plain": "patches as they are", "cropped": "one random resized crop
 
 
 def of_target(table: pd.DataFrame, results: Results, zooms: Zooms | None = None) -> pd.DataFrame:
-    """The rows of a summary (as they are) or comparison on the target class' ROC-AUC."""
+    """The rows of a summary (as they are) or comparison on the target class' ROC-AUC.
+
+    Where zooms are given there is one for each regime, or pair of regimes.
+    """
     chosen = (table["metric"] == "roc_auc") & (table["class"] == results.classes[results.target])
     if "variant" in table:
         chosen &= table["variant"] == "plain"
-    if zooms:
-        chosen &= (table["train_zoom"] == zooms[0]) & (table["test_zoom"] == zooms[1])
-    return table[chosen]
+    return table[chosen & at(table, zooms)] if zooms else table[chosen]
+
+
+def at(table: pd.DataFrame, zooms: Zooms) -> pd.Series:
+    """Which rows of a table are of zooms; those that fill nothing up are of all fill zooms."""
+    chosen = (table["train_zoom"] == zooms.train) & (table["test_zoom"] == zooms.test)
+    return chosen & table["fill_zoom"].isin(["", zooms.fill])
 
 
 def key_table(
@@ -58,12 +63,13 @@ def key_table(
                 against["low_corrected"], against["high_corrected"], sign=True
             )
         cells = [row.regime, style.number(row.mean), style.number(row.sd)]
+        cells += [style.number(row.sd_folds)]
         cells += [style.interval(row.low, row.high), difference, corrected]
         cells += [row.replicates, f"{row.patients} ({row.patients_target})"]
         rows.append([style.breakable(cells[0]), *map(style.escape, cells[1:])])
     target = results.classes[results.target]
-    head = ["Regime", "Mean", "SD", "95 % interval", "Difference", "Corrected interval"]
-    head += ["Replicates", f"Patients ({target})"]
+    head = ["Regime", "Mean", "SD over replicates (n − 1)", "SD over folds (n)", "95 % interval"]
+    head += ["Difference", "Corrected interval", "Replicates", f"Patients ({target})"]
     caption = f"ROC-AUC of class {target}{where(results, zooms)}"
     baseline = [n for n, row in enumerate(found.itertuples()) if row.regime == results.baseline]
     return style.table(head, rows, caption, main=baseline)
@@ -83,43 +89,6 @@ def control_table(comparisons: pd.DataFrame, results: Results, zooms: Zooms) -> 
     return style.table(head, rows, caption) if rows else ""
 
 
-def zooms(summary: pd.DataFrame, results: Results, regimes: Sequence[str]) -> str:
-    """ROC-AUC by train zoom and test zoom; empty where there is only one of each.
-
-    Args:
-      summary: see `statistics.summarize`.
-      results: of the study.
-      regimes: each gets a matrix.
-    """
-    if len(results.train_zooms) * len(results.test_zooms) == 1:
-        return ""
-    found = of_target(summary, results)
-    found = found[found["regime"].isin(regimes)].set_index(["regime", "train_zoom", "test_zoom"])
-    least, spread = found["mean"].min(), np.ptp(found["mean"])
-
-    def cell(row: pd.Series) -> str:
-        text = f"<b>{style.number(row['mean'])}</b>"
-        text += f"<span>{style.interval(row['low'], row['high'], digits=2)}</span>"
-        return style.shaded(text, (row["mean"] - least) / spread if spread else 0)
-
-    matrices = {
-        regime: [
-            [
-                f"train {style.escape(train)}",
-                *(cell(found.loc[(regime, train, test)]) for test in results.test_zooms),
-            ]
-            for train in results.train_zooms
-        ]
-        for regime in regimes
-    }
-    caption = (
-        "ROC-AUC by zoom of the lesions trained on (rows) and tested on (columns), with 95 % "
-        "intervals as above; darker is higher, on one scale. See how much is lost where the "
-        "zooms differ, and whether synthetic patches change that."
-    )
-    return _matrices([f"test {zoom}" for zoom in results.test_zooms], matrices, caption)
-
-
 def confusions(results: Results, regimes: Sequence[str], chosen: Zooms) -> str:
     """Shares of each class that are called each class, a matrix for each regime."""
 
@@ -127,7 +96,7 @@ def confusions(results: Results, regimes: Sequence[str], chosen: Zooms) -> str:
         texts = (f"<b>{style.number(100 * share, 1)} %</b>" for share in shares)
         return [style.escape(name), *map(style.shaded, texts, shares)]
 
-    matrices = {
+    shown = {
         regime: list(map(row, results.classes, statistics.confusions(results, regime, *chosen)))
         for regime in regimes
     }
@@ -136,14 +105,19 @@ def confusions(results: Results, regimes: Sequence[str], chosen: Zooms) -> str:
         f"replicates{where(results, chosen)}. Look at the row of "
         f"{results.classes[results.target]}: how much of it is missed, and what it is taken for."
     )
-    return _matrices([f"called {name}" for name in results.classes], matrices, caption)
+    return matrices([f"called {name}" for name in results.classes], shown, caption)
 
 
-def _matrices(columns: Sequence[str], matrices: Mapping[str, list[list[str]]], caption: str) -> str:
-    """Shaded tables side by side."""
+def matrices(columns: Sequence[str], shown: Mapping[str, list[list[str]]], caption: str) -> str:
+    """Shaded tables side by side.
+
+    Args:
+      columns: their headings.
+      shown: by regime, rows of a heading and HTML cells.
+      caption: of all of them.
+    """
     tables = "".join(
-        style.table(["", *columns], rows, regime, look="shades")
-        for regime, rows in matrices.items()
+        style.table(["", *columns], rows, regime, look="shades") for regime, rows in shown.items()
     )
     return style.figure(f'<div class="side">{tables}</div>', caption)
 
@@ -163,10 +137,9 @@ def meanings(results: Results) -> str:
 def all_metrics(summary: pd.DataFrame, results: Results) -> str:
     """Every metric of every regime, folded away by zooms and variant."""
     parts = []
-    for train, test in itertools.product(results.train_zooms, results.test_zooms):
+    for zooms in results.zooms:
         for variant, name in _VARIANTS.items():
-            chosen = (summary["train_zoom"] == train) & (summary["test_zoom"] == test)
-            found = summary[chosen & (summary["variant"] == variant)]
+            found = summary[at(summary, zooms) & (summary["variant"] == variant)]
             by_row = found.set_index(["class", "metric", "regime"])
             rows = []
             for of_class, metric in dict.fromkeys(
@@ -175,8 +148,9 @@ def all_metrics(summary: pd.DataFrame, results: Results) -> str:
                 of_regimes = [by_row.loc[(of_class, metric, r)] for r in results.regimes]
                 label = f"{of_class}: {metric.replace('_', ' ')}"
                 rows.append([style.escape(label), *map(_mean_sd_interval, of_regimes)])
-            heading = f"Train zoom {train}, test zoom {test}, {name}"
-            caption = f"Mean ± SD over replicates, and 95 % interval. {heading}"
+            fill = f", fill zoom {zooms.fill}" if zooms.fill not in ("", zooms.train) else ""
+            heading = f"Train zoom {zooms.train}{fill}, test zoom {zooms.test}, {name}"
+            caption = f"Mean ± SD over replicates (n − 1), and 95 % interval. {heading}"
             content = style.table(["Class: metric", *results.regimes], rows, caption)
             parts.append(style.details(heading, content))
     return "".join(parts)
@@ -192,10 +166,14 @@ def plain(frame: pd.DataFrame, caption: str) -> str:
 
 
 def where(results: Results, zooms: Zooms) -> str:
-    """Says which zooms, where there are several."""
-    if len(results.train_zooms) * len(results.test_zooms) == 1:
+    """Says which zooms, where there are several, or the fill zoom is not the train zoom."""
+    if len(results.zooms) == 1 and zooms.fill in ("", zooms.train):
         return ""
-    return f", trained on zoom {zooms[0]}, tested on zoom {zooms[1]}"
+    several = len({other.fill for other in results.zooms if other.train == zooms.train}) > 1
+    fill = f", filled up at zoom {zooms.fill}" if several or zooms.fill != zooms.train else ""
+    return (
+        f"{fill if zooms.fill else ''}, trained on zoom {zooms.train}, tested on zoom {zooms.test}"
+    )
 
 
 def _mean_sd_interval(row: pd.Series) -> str:

@@ -3,6 +3,8 @@
 metrics      measures of one set of predictions
 bootstrap    resampling of patients
 replicates   which predictions belong together
-statistics   means with intervals, comparisons, subgroups
+places       where on the grid, and all that is said there
+statistics   means with intervals, comparisons
+subgroups    mistakes, by what is known of a patch
 verdict      the answer in two sentences
 """

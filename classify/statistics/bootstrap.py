@@ -12,8 +12,7 @@ samples at once. Ties are treated as scikit-learn does.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -43,16 +42,17 @@ class Resampling:
     counts: np.ndarray
     patient: np.ndarray
 
-    def blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+    def blocks(self, rows: np.ndarray, size: int | None = None) -> Iterator[np.ndarray]:
         """Weights of patches, a part of the samples at a time.
 
         Args:
           rows: (n,) int, which patches.
+          size: number of patches that decides how many samples a part has; n where None.
 
         Yields:
           (n, some samples) float32; together they have all samples in their order.
         """
-        width = max(1, BLOCK // max(1, len(rows)))
+        width = max(1, BLOCK // max(1, len(rows) if size is None else size))
         for start in range(0, self.counts.shape[1], width):
             yield self.counts[:, start : start + width][self.patient[rows]]
 
@@ -210,31 +210,6 @@ class _Running:
     def above(self, thresholds: np.ndarray) -> np.ndarray:
         """(thresholds, samples)."""
         return self.sums[np.searchsorted(self._descending, -thresholds, side="left")]
-
-
-def means(
-    resampling: Resampling,
-    rows: np.ndarray,
-    replicates: Sequence[np.ndarray] | np.ndarray,
-    evaluate_one: Callable[[np.ndarray, np.ndarray], dict[Any, np.ndarray]],
-) -> dict[Any, np.ndarray]:
-    """Means over replicates, in each sample.
-
-    Args:
-      resampling: of the patients.
-      rows: (n,) int, the patches.
-      replicates: (n, ...) each, at least one.
-      evaluate_one: from a replicate and weights, (n, some samples), its metrics by name, each
-        (some samples,).
-
-    Returns:
-      By name, (samples,); over the replicates that define it.
-    """
-    blocks = []
-    for weights in resampling.blocks(rows):
-        every = [evaluate_one(replicate, weights) for replicate in replicates]
-        blocks.append({key: nan_mean(np.stack([one[key] for one in every])) for key in every[0]})
-    return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Replicates: what each trained model, or each ensemble, says of the test patches.
 
-With the thesis' protocol (`Results.shared_test`) each model, of one fold, seed and draw, is a
-replicate on the common test set. With cross-validation the folds test different patients, so the
-models of all folds of one seed and draw are together one replicate, with each patient in it once.
+With the paper's protocol (`Results.shared_test`) each model, of one fold, seed and draw, is a
+replicate on the common test set. With the thesis' (`Results.redrawn_test`) it is one on the test
+set of its fold. With cross-validation the folds test different patients, so the models of all folds
+of one seed and draw are together one replicate, with each patient in it once.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from classify.cells import (
     StudyError,
     Variant,
     ensemble_members,
+    fill_zoom_of,
     zoom_groups,
 )
 
@@ -42,13 +44,19 @@ class Replicate(NamedTuple):
 
 
 def replicates(
-    results: Results, regime: str, train_zoom: str, test_zoom: str, variant: Variant
+    results: Results,
+    regime: str,
+    train_zoom: str,
+    test_zoom: str,
+    variant: Variant,
+    fill_zoom: str | None = None,
 ) -> tuple[Replicate, ...]:
     """The replicates of a regime, in the order of draws, seeds, folds.
 
     An ensemble averages the probabilities of all models that say something of the same patch: of
-    all its regimes, and with a common test set of all folds too. Regimes are joined draw by draw;
-    one that has no such draw, because it chooses no source images, takes part with its draw 0.
+    all its regimes, and with a common test set of all folds too. (Where test patients are redrawn,
+    the other folds' models were trained on some of them.) Regimes are joined draw by draw; one that
+    has no such draw, because it chooses no source images, takes part with its draw 0.
 
     Args:
       results: of the study.
@@ -56,20 +64,17 @@ def replicates(
       train_zoom: one of `results.train_zooms`.
       test_zoom: selects healthy patches and lesions of its zoom groups.
       variant: of the test patches.
+      fill_zoom: one of the fill zooms at the train zoom, which it is where None; of no matter where
+        nothing is filled up.
 
     Returns:
-      At least one; all have the same rows.
+      At least one; those of a fold have the same rows, and unless test patients are redrawn, all.
 
     Raises:
       StudyError: a cell that is needed was not trained.
     """
     members = ensemble_members(regime)
-    found = {
-        prediction.cell: prediction
-        for prediction in results.predictions
-        if prediction.cell.train_zoom == train_zoom
-        and prediction.cell.regime in (members or (regime,))
-    }
+    found = _found(results, members or (regime,), train_zoom, fill_zoom or train_zoom)
     if not found:
         raise StudyError(f"no classifier of regime {regime!r}, train zoom {train_zoom}, is trained")
     folds, seeds, draws = (
@@ -78,7 +83,7 @@ def replicates(
     groups = zoom_groups(test_zoom)
     selected = np.array([record.zoom_group in groups for record in results.records])
 
-    single = results.shared_test and not members
+    single = results.redrawn_test or (results.shared_test and not members)
     parts = [(fold,) for fold in folds] if single else [tuple(folds)]
     made = []
     for draw in draws:
@@ -92,9 +97,30 @@ def replicates(
                 name = f"seed {seed}, draw {draw}" + (f", fold {fold}" if single else "")
                 chosen = rows[order], probabilities[order]
                 made.append(Replicate(*chosen, name, seed, draw, fold))
-    if any(not np.array_equal(made[0].rows, other.rows) for other in made):
-        raise StudyError(f"models of regime {regime!r} tested different patches; train them again")
+    _check_rows(made, results.redrawn_test, regime)
     return tuple(made)
+
+
+def _found(
+    results: Results, members: Sequence[str], train_zoom: str, fill_zoom: str
+) -> dict[Cell, Prediction]:
+    """The predictions that single regimes at their zooms have, by cell."""
+    fills = {name: fill_zoom_of(name, train_zoom, fill_zoom) for name in members}
+    return {
+        prediction.cell: prediction
+        for prediction in results.predictions
+        if prediction.cell.train_zoom == train_zoom
+        and prediction.cell.fill_zoom == fills.get(prediction.cell.regime)
+    }
+
+
+def _check_rows(made: Sequence[Replicate], redrawn_test: bool, regime: str) -> None:
+    first = {one.fold if redrawn_test else None: one.rows for one in reversed(made)}
+    for one in made:
+        if not np.array_equal(first[one.fold if redrawn_test else None], one.rows):
+            raise StudyError(
+                f"models of regime {regime!r} tested different patches; train them again"
+            )
 
 
 def _joined(

@@ -29,7 +29,7 @@ def verdict(summary: pd.DataFrame, comparisons: pd.DataFrame, results: Results) 
         )
     singan = _of_singan(comparisons)
     controls = singan[singan["baseline"] == control_of(best["regime"])]
-    for column in ("regime", "train_zoom", "test_zoom"):
+    for column in ("regime", "train_zoom", "test_zoom", "fill_zoom"):
         controls = controls[controls[column] == best[column]]
         summary = summary[summary[column] == best[column]]
     against = singan[singan["baseline"] == results.baseline]
@@ -77,8 +77,8 @@ def _against_baseline(best: pd.Series, against: pd.DataFrame, with_target: int, 
             f" and {signs.count(-1)} worsen it"
         )
     return (
-        f"{effect}: with {best['regime']}, trained on zoom {best['train_zoom']} and tested on zoom"
-        f" {best['test_zoom']}, {_difference(best)} than with {best['baseline']}"
+        f"{effect}: with {best['regime']}{_filled(best)}, trained on zoom {best['train_zoom']} and"
+        f" tested on zoom {best['test_zoom']}, {_difference(best)} than with {best['baseline']}"
         f" ({_interval(best)}, corrected for {best['comparisons']} comparisons;"
         f" {best['patients']} test patients, {with_target} of them with {words}){others}."
     )
@@ -106,6 +106,12 @@ def _against_control(best: pd.Series, controls: pd.DataFrame) -> str:
 def _sign(row: pd.Series) -> int:
     """Where the corrected interval is: above 0, below it, or neither."""
     return int(row["low_corrected"] > 0) - int(row["high_corrected"] < 0)
+
+
+def _filled(row: pd.Series) -> str:
+    """Where the samples are of another zoom than the lesions trained on, of which."""
+    same = row["fill_zoom"] in ("", row["train_zoom"])
+    return "" if same else f" of zoom {row['fill_zoom']}"
 
 
 def _difference(row: pd.Series) -> str:

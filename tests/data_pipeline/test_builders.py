@@ -150,7 +150,7 @@ def test_no_patient_is_in_two_splits(data_dir, extracted):
 
 def test_splits_are_the_same_for_all_configs_sizes_and_orders(raw, data_dir, extracted, tmp_path):
     prepare(raw, tmp_path, size=None)
-    drawn = splits.thesis_splits(extracted[1][::-1], seed=builders.SPLIT_SEED)
+    drawn = splits.paper_splits(extracted[1][::-1], seed=builders.SPLIT_SEED)
     for folder, config in [*((data_dir, name) for name in ZOOMS), (tmp_path, "g2_native")]:
         stated = tfds.builder(f"bcdr_patches/{config}", data_dir=folder).info.metadata
         assert set(stated["patients"]["test"]) == drawn.test

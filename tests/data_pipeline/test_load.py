@@ -94,9 +94,9 @@ def test_splits_are_parts_of_all(data_dir):
 
 def test_the_splits_of_the_thesis(data_dir):
     records = patch_records.read_metadata(data_dir / "extracted/bcdr_patches_8")
-    wanted = splits.thesis_splits(records, builders.SPLIT_SEED)
+    wanted = splits.paper_splits(records, builders.SPLIT_SEED)
     for config in ("g1_8", "all_8", "g2_native"):
-        found = load.thesis_splits(data_dir, "bcdr_patches", config)
+        found = load.paper_splits(data_dir, "bcdr_patches", config)
         assert found == wanted
         test = {record.patient_id for record, _ in loaded(data_dir, f"bcdr_patches/{config}:test")}
         assert test == found.test
@@ -174,5 +174,5 @@ def test_damaged_splits_are_one_line(data_dir, tmp_path):
     copy = shutil.copytree(data_dir / "bcdr_patches", tmp_path / "bcdr_patches")
     (copy / "g1_8/1.0.0/metadata.json").write_text("{}")
     with pytest.raises(DataError, match="is damaged") as caught:
-        load.thesis_splits(tmp_path, "bcdr_patches", "g1_8")
+        load.paper_splits(tmp_path, "bcdr_patches", "g1_8")
     assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from data_pipeline.splits import (
     Fold,
     Splits,
     cross_validation,
-    thesis_splits,
+    paper_splits,
     worst_classifications,
 )
 
@@ -42,7 +42,7 @@ def rounded(x):
 @hypothesis.given(patient_classes, st.integers(0, 2**32))
 def test_no_patient_is_in_two_parts_and_none_is_lost(classes, seed):
     everyone = collections.Counter(f"{patient}_F01" for patient in range(len(classes)))
-    found = parts_of(thesis_splits(records_of(classes), seed))
+    found = parts_of(paper_splits(records_of(classes), seed))
     assert len(found) == 3
     for parts in found:
         assert sum(map(collections.Counter, parts), collections.Counter()) == everyone
@@ -52,7 +52,7 @@ def test_no_patient_is_in_two_parts_and_none_is_lost(classes, seed):
 
 @hypothesis.given(patient_classes, st.integers(0, 2**32))
 def test_counts_are_10_percent_and_70_to_30(classes, seed):
-    splits = thesis_splits(records_of(classes), seed)
+    splits = paper_splits(records_of(classes), seed)
     n_test = rounded(len(classes) / 10)
     assert len(splits.test) == n_test
     for fold in splits.folds:
@@ -63,7 +63,7 @@ def test_counts_are_10_percent_and_70_to_30(classes, seed):
 def test_each_part_has_its_share_of_each_class(classes, seed):
     records = records_of(classes)
     worst = worst_classifications(records)
-    for test, train, validation in parts_of(thesis_splits(records, seed)):
+    for test, train, validation in parts_of(paper_splits(records, seed)):
         for part, whole in [(test, worst.keys()), (validation, train | validation)]:
             for name in CLASSES:
                 share = sum(worst[p] == name for p in whole) * len(part) / len(whole)
@@ -74,7 +74,7 @@ def test_each_part_has_its_share_of_each_class(classes, seed):
 def test_order_and_number_of_records_change_nothing(classes, seed, rng):
     records = records_of(classes, repeats=2)
     shuffled = rng.sample(records, len(records)) + rng.choices(records, k=5)
-    assert thesis_splits(shuffled, seed) == thesis_splits(records_of(classes), seed)
+    assert paper_splits(shuffled, seed) == paper_splits(records_of(classes), seed)
     assert cross_validation(shuffled, 3, seed) == cross_validation(records_of(classes), 3, seed)
 
 
@@ -95,8 +95,8 @@ def test_cross_validation_validates_on_everyone_once(classes, k, seed):
 
 def test_seeds_and_folds_differ_and_every_patient_gets_its_turn():
     records = records_of(random.Random(0).choices(CLASSES, k=40))
-    drawn = [thesis_splits(records, seed) for seed in range(200)]
-    assert thesis_splits(records, 7) == drawn[7]
+    drawn = [paper_splits(records, seed) for seed in range(200)]
+    assert paper_splits(records, 7) == drawn[7]
     assert len({splits.test for splits in drawn}) > 150
     for splits in drawn[:20]:
         assert len({fold.validation for fold in splits.folds}) == 3
@@ -107,7 +107,7 @@ def test_seeds_and_folds_differ_and_every_patient_gets_its_turn():
 
 
 def test_the_split_of_a_seed_is_the_same_in_every_version():
-    splits = thesis_splits(records_of(["Normal", "Benign", "Malign"] * 4), seed=0)
+    splits = paper_splits(records_of(["Normal", "Benign", "Malign"] * 4), seed=0)
     assert sorted(splits.test) == ["7_F01"]
     assert [sorted(fold.validation) for fold in splits.folds] == [
         ["10_F01", "11_F01", "6_F01"],
@@ -133,13 +133,13 @@ def test_worst_classification_of_a_patient_counts():
 def test_too_few_patients_are_refused():
     few = records_of(["Malign"] * 2, repeats=5)
     with pytest.raises(DataError, match="2 patients, 3 are needed for training, validation and"):
-        thesis_splits(few, 0)
+        paper_splits(few, 0)
     with pytest.raises(DataError, match="2 patients, 3 are needed for 3 folds; add"):
         cross_validation(few, 3, 0)
     with pytest.raises(DataError, match="1 folds; it needs 2"):
         cross_validation(few, 1, 0)
     with pytest.raises(DataError, match="0 patients"):
-        thesis_splits([], 0)
+        paper_splits([], 0)
 
 
 def test_a_leak_or_an_empty_part_cannot_be_made():

@@ -5,7 +5,7 @@ import pandas as pd
 from study_results import make_results
 
 from classify.report import gallery, report
-from classify.statistics import statistics
+from classify.statistics import statistics, subgroups
 
 REGIMES = (
     *("weighted", "none", "oversample-1", "oversample-4", "singan-1", "singan-4", "singan-all"),
@@ -28,7 +28,7 @@ def make_data(regimes=REGIMES, **changes):
         results=results,
         summary=statistics.summarize(results, bootstrap=100),
         comparisons=statistics.compare(results, bootstrap=100),
-        subgroups=statistics.subgroups(results, bootstrap=100),
+        subgroups=subgroups.subgroups(results, bootstrap=100),
         verdict=VERDICT,
         pixels=pixels,
         gallery=gallery.make_gallery(sources, samples, grey_values),

@@ -73,7 +73,7 @@ def numbers(cell):
 
 def main_rows(frame, data, zooms=None, metric="roc_auc", **where):
     """By regime, the rows on the target class; at the report's zooms unless others are given."""
-    train, test = zooms or data.zooms
+    train, test, *_ = zooms or data.zooms
     target = data.results.classes[data.results.target]
     where |= {"metric": metric, "class": target, "train_zoom": train, "test_zoom": test}
     chosen = np.all([frame[column] == value for column, value in where.items()], axis=0)
@@ -113,31 +113,31 @@ def test_no_number_of_a_binary_study_with_undefined_metrics_breaks_it(tmp_path):
     undefined = data.summary["metric"] == "roc_auc"
     data.summary.loc[undefined, ["sd", "low", "high"]] = np.nan
     _, rows = table(sections(parsed(written(data, tmp_path)))["answer"])
-    assert rows["none"][1:3] == ["–", "– to –"]
+    assert rows["none"][1:4] == ["–", "–", "– to –"]
 
 
 def test_the_key_table_says_what_summary_and_comparisons_say(page, full):
     head, rows = table(sections(page)["answer"])
     assert head == [
-        *("Regime", "Mean", "SD", "95 % interval", "Difference", "Corrected interval"),
-        *("Replicates", "Patients (Malign)"),
+        *("Regime", "Mean", "SD over replicates (n − 1)", "SD over folds (n)", "95 % interval"),
+        *("Difference", "Corrected interval", "Replicates", "Patients (Malign)"),
     ]
     summary = main_rows(full.summary, full, variant="plain")
     compared = main_rows(full.comparisons, full, baseline="weighted")
     assert list(rows) == list(full.results.regimes)
     for regime, cells in rows.items():
         row = summary.loc[regime]
-        expected = [row["mean"], row["sd"], row["low"], row["high"]]
-        found = [x for cell in cells[:3] for x in numbers(cell)]
+        expected = [row["mean"], row["sd"], row["sd_folds"], row["low"], row["high"]]
+        found = [x for cell in cells[:4] for x in numbers(cell)]
         assert found == pytest.approx(expected, abs=5.001e-4, nan_ok=True)
-        assert numbers(cells[5]) == [row["replicates"]]
-        assert numbers(cells[6]) == [row["patients"], row["patients_target"]]
+        assert numbers(cells[6]) == [row["replicates"]]
+        assert numbers(cells[7]) == [row["patients"], row["patients_target"]]
         if regime == "weighted":
-            assert cells[3:5] == ["baseline", ""]
+            assert cells[4:6] == ["baseline", ""]
             continue
         row = compared.loc[regime]
         expected = [row["difference"], row["low_corrected"], row["high_corrected"]]
-        found = [x for cell in cells[3:5] for x in numbers(cell)]
+        found = [x for cell in cells[4:6] for x in numbers(cell)]
         assert found == pytest.approx(expected, abs=5.001e-4)
 
 
@@ -157,7 +157,7 @@ def test_the_zoom_matrix_says_what_the_summary_says(page, full):
 def test_the_confusion_matrix_is_scikit_learns(page, full):
     rows = table(sections(page)["confusion"])[1]
     shares = []
-    for one in replicates(full.results, "weighted", *full.zooms, "plain"):
+    for one in replicates(full.results, "weighted", *full.zooms[:2], "plain"):
         truth = full.results.labels[one.rows]
         shares.append(confusion_matrix(truth, one.probabilities.argmax(1), normalize="true"))
     for name, expected in zip(full.results.classes, np.mean(shares, axis=0), strict=True):
@@ -183,7 +183,7 @@ def test_figures_show_what_the_answer_is_about_with_a_warning(page, full):
         [baseline, regime],
         [baseline, regime, regime.replace("singan", "oversample")],
     )
-    train, test = full.zooms
+    train, test, _ = full.zooms
     assert f"{regime}, trained on zoom {train} and tested on zoom {test}," in sentence
     warning = f"{regime}, trained on zoom {train}, tested on zoom {test}, is what the answer is"
     assert warning in content(sections(page)["roc"])

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 from study_results import make_results
 
-from classify.statistics import bootstrap, metrics, statistics, verdict
+from classify.statistics import bootstrap, metrics, statistics, subgroups, verdict
 from classify.statistics.replicates import replicates
 
 BOTH = [("three-class", True), ("binary", False)]
@@ -57,7 +57,7 @@ def test_the_summary_has_a_row_for_each_and_the_means_are_those_of_replicates(ta
 
 def test_the_same_seed_gives_the_same_numbers():
     results = make_results(patients=24)
-    for function in (statistics.summarize, statistics.compare, statistics.subgroups):
+    for function in (statistics.summarize, statistics.compare, subgroups.subgroups):
         first, again, other = (function(results, 100, seed) for seed in (0, 0, 1))
         pd.testing.assert_frame_equal(first, again)
         assert not first["low"].equals(other["low"])
@@ -169,7 +169,7 @@ def test_nothing_to_compare_gives_an_empty_table():
 @pytest.mark.parametrize("shared_test", [True, False])
 def test_subgroups_are_rates_of_mistakes(shared_test):
     results = make_results(shared_test=shared_test, patients=40, test_zooms=("1", "1+2"))
-    table = statistics.subgroups(results, 200)
+    table = subgroups.subgroups(results, 200)
     for zoom, sizes in (("1", [80, 26]), ("1+2", [80, 26, 26])):
         chosen = table[(table["regime"] == "singan-4") & (table["test_zoom"] == zoom)]
         by_field = {field: rows.set_index("value") for field, rows in chosen.groupby("field")}
@@ -201,7 +201,7 @@ def test_an_imputed_density_is_unknown():
     )
     imputed = dataclasses.replace(results, records=records)
     pd.testing.assert_frame_equal(
-        statistics.subgroups(imputed, 20), statistics.subgroups(results, 20)
+        subgroups.subgroups(imputed, 20), subgroups.subgroups(results, 20)
     )
 
 

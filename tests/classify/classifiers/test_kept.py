@@ -106,7 +106,10 @@ def test_the_file_says_what_it_is(heads):
         "dataset": "bcdr_patches/all_24",
         "patch_size": 24,
         "train": "head",
-        "cell": {"regime": "none", "train_zoom": "1", "fold": 2, "seed": 0, "draw": 0},
+        "cell": {
+            **{"regime": "none", "train_zoom": "1", "fold": 2, "seed": 0, "draw": 0},
+            "fill_zoom": "",
+        },
         "study_seed": 0,
         "backbone": "resnet_small",
         "backbone_sha256": done.backbone.digest,

@@ -12,8 +12,9 @@ overview.png beside these shows examples, counts and what was left out. `bcdr_pa
 selects patches wherever a command takes images.
 
 How long: the phantom 25 seconds on 2 CPU cores, for 1471 patches (1084 normal, 246 benign, 141
-malign). BCDR should take a few minutes and, without F03, give about as many as the thesis counts:
-2952 patches of lesions, 2456 normal ones. A worker needs up to 350 MB for a digital mammogram.
+malign). BCDR should take a few minutes. The thesis counts 2952 patches of lesions and 2456 normal
+ones in it, none of them in F03; expect other numbers, as F03 is read here, and a film with several
+lesions gives each window once. A worker needs up to 350 MB for a digital mammogram.
 """
 
 import os
@@ -58,7 +59,7 @@ PATCH_RULES = flags.DEFINE_enum(
     "patch_rules",
     RULES[0],
     RULES,
-    "how patches are cut. thesis: to the letter of Buetas' code, which shifts a box that leaves the"
+    "how patches are cut. thesis: as Buetas' code does, which shifts a box that leaves the"
     " image at the left or top, samples pixels where patches shrink, and keeps windows 10 % of"
     " their side away from lesions. clean, the default: boxes stay centred on their lesions, what"
     " shrinks is averaged, and windows may touch a lesion's box; data built before have it. Of the"

@@ -2,7 +2,9 @@
 
 Names follow the SinGAN paper (Shaham et al., ICCV 2019) and its official code; "thesis" is
 M. Buetas, "Synthetic training data generation from a single image for enhanced breast cancer
-diagnosis" (2023); its paper is arXiv 2405.19754.
+diagnosis" (2023). The paper that followed it is M. Buetas Arcas et al., "Mitigating annotation
+shift in cancer classification using single image generative models" (SPIE IWBI 2024, arXiv
+2405.19754).
 """
 
 import dataclasses
@@ -154,9 +156,9 @@ def singan() -> Config:
 
 
 def thesis() -> Config:
-    """The thesis: 572x380 to 250 px, ratio 0.8, 200 rounds of 30 iterations a scale.
+    """The thesis: 572x380, shrunk to 250x167, ratio 0.8, 200 rounds of 30 iterations a scale.
 
-    Each patch is stretched to 572x380 (width x height) first, so that the finest scale has 250x167
+    Each patch is stretched to 572x380 (width x height) first; the finest scale has 250x167
     pixels, and samples are brought back to the size of the patch. Optimisers start afresh in each
     round. No round reaches the iteration at which the learning rate would drop, so it never does.
     """

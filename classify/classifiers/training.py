@@ -1,7 +1,8 @@
 """What training heads and training whole networks have in common: protocol, sampling, loss.
 
-The protocol is the thesis' (Buetas 2023): cross-entropy, Adam at 1e-2, a tenth of it after every 5
-epochs, batches of 128, 100 epochs, the weights with the least validation loss.
+The protocol is that which the thesis states (Buetas 2023): cross-entropy, Adam at 1e-2, a tenth of
+it after every 5 epochs, batches of 128, 100 epochs, the weights with the least validation loss. Its
+code never lowers the rate, and keeps the weights of the last epoch.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ Head = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """How a classifier is trained; the defaults are the thesis'.
+    """How a classifier is trained; the defaults are those that the thesis states.
 
     Attributes:
       epochs: passes over the training set.

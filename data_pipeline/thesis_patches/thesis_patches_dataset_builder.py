@@ -15,7 +15,7 @@ class Builder(builders.PatchesBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-    HOMEPAGE = "https://arxiv.org/abs/2405.19754"
+    HOMEPAGE = "https://arxiv.org/abs/2405.19754"  # of the paper that followed the thesis
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     manual_dir holds what the scripts of M. Buetas' thesis write: metadata.jsonl and beside it the
     images that its lines name. They are cut from BCDR, which may not be passed on.

@@ -57,8 +57,8 @@ def write(
     number = found["patch_id"].nunique()
     text = (
         f"Test patches that {', '.join(regimes)} call a wrong class when probabilities are "
-        f"averaged over replicates{where(results, zooms)}: {number}. Below each patch, the regimes that are "
-        "wrong, with their probability of the class that they call it. The surest come first. "
+        f"averaged over replicates{where(results, zooms)}: {number}. Below each patch, the regimes "
+        "that are wrong, with their probability of the class that they call it. The surest come first. "
         "misclassified.csv has the mistakes of all regimes at all zooms."
     )
     page = style.page("Misclassified patches", style.note(text), sections)

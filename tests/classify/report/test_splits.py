@@ -35,7 +35,8 @@ def table_of(html, number=0):
     }
 
 
-def test_the_table_has_means_and_ranges_over_folds():
+def test_the_table_has_means_and_ranges_over_folds(monkeypatch):
+    monkeypatch.setattr(splits, "plot", lambda _: b"")
     found = counts(3)
     rows = table_of(splits.html(found, ZOOMS))
     assert {"all", "class: Malign", "calcification: yes", "density: unknown"} <= set(rows)
@@ -60,11 +61,11 @@ def test_the_table_has_means_and_ranges_over_folds():
 
 
 @pytest.mark.parametrize(("folds", "tables"), [(1, 1), (3, 4), (6, 1)])
-def test_few_folds_have_a_table_each(folds, tables):
+def test_few_folds_have_a_table_each(folds, tables, monkeypatch):
+    monkeypatch.setattr(splits, "plot", lambda _: b"")
     html = splits.html(counts(folds), ZOOMS)
     assert html.count("<table") == tables
     assert html.count("<details>") == (2 if folds == 3 else 1)
-    assert splits.html(counts(folds), ZOOMS) == html
 
 
 def test_bars_are_as_long_as_the_counts_say(monkeypatch):
@@ -80,6 +81,11 @@ def test_bars_are_as_long_as_the_counts_say(monkeypatch):
             names = ("Normal", "Benign", "Malign")
             means = [of_split.loc[of_split["value"] == name, counted].mean() for name in names]
             assert heights == pytest.approx(means)
+
+
+def test_equal_counts_give_equal_bytes():
+    found = splits.at_zooms(counts(1), ZOOMS)
+    assert splits.plot(found) == splits.plot(found)
 
 
 def test_nothing_counted_is_left_out():

@@ -58,8 +58,8 @@ def write(
     text = (
         f"Test patches that {', '.join(regimes)} call a wrong class when probabilities are "
         f"averaged over replicates{where(results, zooms)}: {number}. Below each patch, the regimes "
-        "that are wrong, with their probability of the class that they call it. The surest come first. "
-        "misclassified.csv has the mistakes of all regimes at all zooms."
+        "that are wrong, with their probability of the class that they call it. The surest come "
+        "first. misclassified.csv has the mistakes of all regimes at all zooms."
     )
     page = style.page("Misclassified patches", style.note(text), sections)
     write_atomically(path, page.encode("ascii", "xmlcharrefreplace").decode())

@@ -5,8 +5,9 @@ runs.jsonl        one line a run: command, versions, seconds of each stage
 fleet/ samples/   the generators and what was drawn from them
 features/ cells/  features of patches, predictions of classifiers
 models/           the classifiers
-plan.csv summary.csv comparisons.csv subgroups.csv   results as tables
-report.html       results as a page
+plan.csv splits.csv   what is trained, and the patches and patients of each split, as tables
+summary.csv comparisons.csv subgroups.csv misclassified.csv   results as tables
+report.html misclassified.html   results as pages
 """
 
 import contextlib
@@ -31,7 +32,7 @@ from classify.classifiers import predict
 from classify.plan import protocol, synthetic
 from classify.plan.config import GRID, StudyConfig
 from classify.plan.plan import Plan, make, table
-from classify.statistics import statistics, subgroups
+from classify.statistics import mistakes, split_counts, statistics, subgroups
 from singan_jax import runtime
 from singan_jax.files import differences, write_atomically
 from singan_jax.workdir.record import locked
@@ -51,6 +52,8 @@ class Study:
       summary: see `statistics.summarize`.
       comparisons: see `statistics.compare`.
       subgroups: see `subgroups.subgroups`.
+      splits: see `split_counts.split_counts`.
+      misclassified: see `mistakes.misclassified`.
     """
 
     plan: Plan
@@ -60,6 +63,8 @@ class Study:
     summary: pd.DataFrame
     comparisons: pd.DataFrame
     subgroups: pd.DataFrame
+    splits: pd.DataFrame
+    misclassified: pd.DataFrame
 
 
 class Stages:
@@ -180,14 +185,26 @@ def _run(
     )
     with stages.stage("statistics"):
         draws, seed = plan.config.bootstrap, plan.config.seed
-        summary = statistics.summarize(results, draws, seed)
-        comparisons = statistics.compare(results, draws, seed)
-        by_subgroup = subgroups.subgroups(results, draws, seed)
-    tables = {"plan": table(plan), "summary": summary, "comparisons": comparisons}
-    for name, frame in (tables | {"subgroups": by_subgroup}).items():
+        tables = {
+            "summary": statistics.summarize(results, draws, seed),
+            "comparisons": statistics.compare(results, draws, seed),
+            "subgroups": subgroups.subgroups(results, draws, seed),
+            "splits": _split_counts(plan),
+            "misclassified": mistakes.misclassified(results),
+        }
+    for name, frame in ({"plan": table(plan)} | tables).items():
         write_atomically(folder / f"{name}.csv", frame.to_csv(index=False))
     _log(folder, stages)
-    return Study(plan, backbone, samples, results, summary, comparisons, by_subgroup)
+    return Study(plan, backbone, samples, results, **tables)
+
+
+def _split_counts(plan: Plan) -> pd.DataFrame:
+    folds = [
+        {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        for fold in plan.folds
+    ]
+    zooms = plan.config.train_zooms + plan.config.test_zooms
+    return split_counts.split_counts(plan.records, plan.config.task, folds, zooms)
 
 
 def _claim(

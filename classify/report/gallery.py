@@ -147,10 +147,10 @@ def gallery_html(gallery: Sequence[GalleryRow], distance_name: str) -> str:
     parts = []
     for row in gallery:
         who = f"{row.record.patch_id}, patient {row.record.patient_id}"
-        pictures = [_picture(row.real, f"Real patch {who}", "<b>real</b>", "real")]
+        pictures = [picture(row.real, f"Real patch {who}", "<b>real</b>", "real")]
         for place, (pixels, distance) in enumerate(zip(row.samples, row.distances, strict=True)):
             alternative = f"Synthetic patch {place + 1} made from {who}"
-            pictures.append(_picture(pixels, alternative, style.number(distance)))
+            pictures.append(picture(pixels, alternative, style.number(distance)))
         copies = f"near copies among {row.measured} samples: {row.near_copies}"
         if row.measured > 1:
             copies = f"diversity {style.number(row.diversity, 2)}, {copies}"
@@ -202,13 +202,24 @@ def _mistake(mistake: Mistake, pixels: np.ndarray) -> str:
         f"<b>{truth}</b>, called <b>{said}</b> with probability {style.number(probability, 2)}"
         f"<br/>patient {style.escape(record.patient_id)}"
     )
-    return _picture(pixels, f"Test patch {record.patch_id}: {truth}, called {said}", caption)
+    return picture(pixels, f"Test patch {record.patch_id}: {truth}, called {said}", caption)
 
 
-def _picture(pixels: np.ndarray, alternative: str, caption: str, look: str = "") -> str:
-    picture = PIL.Image.fromarray(pixels[..., 0])
-    picture.thumbnail((_LONGEST, _LONGEST), PIL.Image.Resampling.LANCZOS)
+def picture(
+    pixels: np.ndarray, alternative: str, caption: str, look: str = "", longest: int = _LONGEST
+) -> str:
+    """A patch with its caption.
+
+    Args:
+      pixels: (H, W, 1) uint8.
+      alternative: text for those who do not see it.
+      caption: HTML.
+      look: class of the figure; "real" is framed.
+      longest: pixels of the longer side at most; larger patches are shrunk.
+    """
+    made = PIL.Image.fromarray(pixels[..., 0])
+    made.thumbnail((longest, longest), PIL.Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    made.save(buffer, "PNG", optimize=True)
     content = style.image(buffer.getvalue(), "png", alternative)
     return f'<figure class="{look}">{content}<figcaption>{caption}</figcaption></figure>'

@@ -9,7 +9,19 @@ import pandas as pd
 
 from classify.cells import Results, Zooms, control_of, ensemble_members, fill_zoom_of
 from classify.plan import regimes
-from classify.report import curves, gallery, plots, style, tables, zoom_matrix
+from classify.report import (
+    curves,
+    distances,
+    gallery,
+    mistakes_page,
+    plots,
+    roc_curves,
+    style,
+    tables,
+    zoom_matrix,
+)
+from classify.report import splits as splits_lib
+from classify.report.distances import GeneratorDistances
 from classify.report.gallery import GalleryRow
 from classify.report.plots import Curve
 from classify.report.style import Section
@@ -17,7 +29,6 @@ from classify.report.tables import of_target, where
 from classify.statistics import statistics, verdict
 from singan_jax.files import write_atomically
 
-_GRID = np.linspace(0, 1, 101)  # false positive rates of ROC curves
 _BAND = (
     "Bands and intervals are 95 % intervals of the mean over replicates under a bootstrap of the "
     "test patients."
@@ -40,6 +51,9 @@ class ReportData:
       distance_name: what the distances in the gallery are.
       setup: how it was run: by section, names and values.
       plan_table: what ran.
+      splits: see `split_counts.split_counts`; may be empty.
+      distances: of every generator; may be empty.
+      mistakes_page: name of the page of all mistakes, beside the report; empty where there is none.
     """
 
     title: str
@@ -53,6 +67,9 @@ class ReportData:
     distance_name: str
     setup: Mapping[str, Mapping[str, str]]
     plan_table: pd.DataFrame
+    splits: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    distances: tuple[GeneratorDistances, ...] = ()
+    mistakes_page: str = ""
 
     @property
     def telling(self) -> pd.Series | None:
@@ -105,7 +122,10 @@ def write_report(path: str | pathlib.Path, data: ReportData) -> None:
     matrices = zoom_matrix.zoom_matrix(data.summary, results, tuple(data.shown))
     confusions = tables.confusions(results, tuple(data.shown), zooms)
     pictures = gallery.gallery_html(data.gallery, data.distance_name)
-    mistakes = gallery.mistakes_html(results, pair, zooms, data.pixels)
+    pictures += distances.html(data.distances, data.distance_name)
+    if mistakes := gallery.mistakes_html(results, pair, zooms, data.pixels):
+        mistakes += mistakes_page.link(data.mistakes_page)
+    counts = splits_lib.html(data.splits, zooms)
     sections = [
         Section("answer", "The numbers behind the answer", _numbers(data)),
         Section("roc", "ROC curves", _roc(data)),
@@ -117,6 +137,7 @@ def write_report(path: str | pathlib.Path, data: ReportData) -> None:
         Section("gallery", "Real and synthetic patches", pictures, new_page=True),
         Section("mistakes", "The worst mistakes", mistakes),
         Section("metrics", "All metrics", _metrics(data)),
+        Section("splits", "Training, validation and test sets", counts),
         Section("how", "How it was run", _how(data), new_page=True),
     ]
     answer = "".join(f"<p>{style.escape(sentence)}</p>" for sentence in data.verdict)
@@ -177,22 +198,9 @@ def _differences(data: ReportData) -> str:
 
 
 def _roc(data: ReportData) -> str:
-    train, test, fill = data.zooms
-    curves = {
-        name: (
-            kind,
-            Curve(*statistics.roc_band(data.results, name, train, test, _GRID, fill_zoom=fill)),
-        )
-        for name, kind in data.shown.items()
-    }
-    target = data.results.classes[data.results.target]
-    content = style.image(plots.roc(_GRID, curves), "svg+xml", f"ROC curves of {', '.join(curves)}")
-    caption = (
-        f"Class {target} against the others{where(data.results, data.zooms)}; the upper left "
-        f"corner is perfect, the dotted diagonal is chance. {_chosen(data)}{_BAND} "
-        "See whether one curve lies above another's band."
-    )
-    return style.figure(content, caption, "plot")
+    words = f"{_chosen(data)}{_BAND} "
+    curves_of_target = roc_curves.of_target(data.results, data.shown, data.zooms, words)
+    return curves_of_target + roc_curves.of_all(data.summary, data.results, data.shown, data.zooms)
 
 
 def _generators(data: ReportData) -> str:

@@ -12,48 +12,57 @@ from classify.backbones.backbone import Backbone
 from classify.cells import TARGET_WORDS
 from classify.plan import protocol
 from classify.plan.plan import table
-from classify.report import gallery, report
+from classify.report import distances, gallery, mistakes_page, report
 from classify.statistics import verdict
 from classify.study import Study
+from data_pipeline.patch_records import PatchRecord
 
 _DISTANCE = "single-image Fréchet distance on the first layer of {}"
 
 
 def write(path: pathlib.Path, finished: Study, folder: pathlib.Path) -> None:
-    """Writes the report of a study.
+    """Writes the report of a study, and the page of all its mistakes beside it.
 
     Args:
-      path: the HTML file to write.
+      path: the HTML file to write; the other is `mistakes_page.NAME` in the same folder.
       finished: the study.
       folder: its work folder.
     """
     results, plan = finished.results, finished.plan
-    report.write_report(
-        path,
-        report.ReportData(
-            title=f"Do SinGAN patches help to recognise {TARGET_WORDS[plan.config.task]}?",
-            results=results,
-            summary=finished.summary,
-            comparisons=finished.comparisons,
-            subgroups=finished.subgroups,
-            verdict=verdict.verdict(finished.summary, finished.comparisons, results),
-            pixels={plan.records[row].patch_id: plan.pixels[row] for row in plan.test_rows},
-            gallery=_gallery(finished),
-            distance_name=_DISTANCE.format(finished.backbone.name),
-            setup=_setup(finished, folder),
-            plan_table=table(plan),
-        ),
+    sources, samples = _samples(finished)
+    features = _first_layer(finished.backbone)
+    data = report.ReportData(
+        title=f"Do SinGAN patches help to recognise {TARGET_WORDS[plan.config.task]}?",
+        results=results,
+        summary=finished.summary,
+        comparisons=finished.comparisons,
+        subgroups=finished.subgroups,
+        verdict=verdict.verdict(finished.summary, finished.comparisons, results),
+        pixels={plan.records[row].patch_id: plan.pixels[row] for row in plan.test_rows},
+        gallery=gallery.make_gallery(sources, samples, features),
+        distance_name=_DISTANCE.format(finished.backbone.name),
+        setup=_setup(finished, folder),
+        plan_table=table(plan),
+        splits=finished.splits,
+        distances=distances.measure(sources, samples, features),
+        mistakes_page=mistakes_page.NAME,
     )
+    page = path.with_name(mistakes_page.NAME)
+    wrong, shown = finished.misclassified, tuple(data.shown)
+    mistakes_page.write(page, wrong, results, shown, data.zooms, data.pixels)
+    report.write_report(path, data)
 
 
-def _gallery(finished: Study) -> tuple[gallery.GalleryRow, ...]:
+def _samples(
+    finished: Study,
+) -> tuple[list[tuple[PatchRecord, np.ndarray]], dict[str, list[np.ndarray]]]:
+    """The source patches of all generators, and by patch id what was drawn from each."""
     plan = finished.plan
     place = {record.patch_id: n for n, record in enumerate(plan.records)}
     samples: dict[str, list[np.ndarray]] = {}
     for (source, _), pixels in finished.samples.items():
         samples.setdefault(source, []).append(pixels)
-    sources = [(plan.records[place[name]], plan.pixels[place[name]]) for name in samples]
-    return gallery.make_gallery(sources, samples, _first_layer(finished.backbone))
+    return [(plan.records[place[name]], plan.pixels[place[name]]) for name in samples], samples
 
 
 def _first_layer(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:

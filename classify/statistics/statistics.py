@@ -152,8 +152,9 @@ def roc_band(
     seed: int = 0,
     level: float = 0.95,
     fill_zoom: str | None = None,
+    of_class: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ROC curve of the target class, the mean over replicates, with its pointwise band.
+    """ROC curve of a class against the others, the mean over replicates, with its pointwise band.
 
     Args:
       results: of the study; test patches are taken as they are.
@@ -165,16 +166,18 @@ def roc_band(
       seed: of the bootstrap.
       level: of the band.
       fill_zoom: one of its; the train zoom where None.
+      of_class: place of the class; the study's target where None.
 
     Returns:
       True positive rate, low and high, (points,) each.
     """
     found = stacks(results, place_of(regime, train_zoom, test_zoom, fill_zoom), "plain")
     resampling = boot.resample(results.records, bootstrap, seed)
+    chosen = results.target if of_class is None else of_class
 
     def mean_curve(stack: Stack, weights: np.ndarray) -> np.ndarray:  # (points, some samples)
-        positive, scores = stack.labels == results.target, stack.probabilities
-        curves = [boot.roc(positive, row, weights, grid) for row in scores[:, :, results.target]]
+        positive, scores = stack.labels == chosen, stack.probabilities[:, :, chosen]
+        curves = [boot.roc(positive, row, weights, grid) for row in scores]
         return np.mean(curves, axis=0)
 
     drawn = [

@@ -1,5 +1,7 @@
 """How often patches are called a wrong class, by what is known of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import tqdm
@@ -7,12 +9,14 @@ import tqdm
 from classify.cells import Results
 from classify.statistics import bootstrap as boot
 from classify.statistics.places import num_patients, places, rows_of, stacks
+from data_pipeline.patch_records import PatchRecord
 
 _DELAY = 3  # seconds before a bar is shown
 SUBGROUPS = {  # field of `PatchRecord.to_json` and whether it is of lesions only
     "density": False,
     "zoom_group": False,
     "view": False,
+    "image_view": False,  # BCDR's four: RCC, LCC, RO, LO
     "Format": False,
     "calcification": True,
     "nodule": True,
@@ -37,7 +41,7 @@ def subgroups(
       "unknown".
     """
     resampling = boot.resample(results.records, bootstrap, seed)
-    values = _subgroup_values(results)
+    values = values_of(results.records)
     rows = []
     for place in tqdm.tqdm(places(results), "subgroups", delay=_DELAY):
         found = stacks(results, place, "plain")
@@ -64,13 +68,18 @@ def subgroups(
     return pd.DataFrame(rows)
 
 
-def _subgroup_values(results: Results) -> pd.DataFrame:
+def values_of(records: Sequence[PatchRecord]) -> pd.DataFrame:
     """Of each record the value of each of `SUBGROUPS` as a text, None where it has none."""
     rows = []
-    for record in results.records:
-        row = record.to_json()
-        unknown = row["density"] is None or row["density_imputed"]
-        row["density"] = "unknown" if unknown else round(row["density"])
+    for record in records:
+        row = record.to_json() | {"density": density_of(record)}
         keep = {field for field, lesions in SUBGROUPS.items() if row["suspicious"] or not lesions}
         rows.append({field: str(row[field]) if field in keep else None for field in SUBGROUPS})
     return pd.DataFrame(rows)
+
+
+def density_of(record: PatchRecord) -> str:
+    """BI-RADS class of a record, "unknown" where it is missing or was imputed."""
+    if record.density is None or record.density_imputed:
+        return "unknown"
+    return str(round(record.density))

@@ -19,6 +19,8 @@ from classify.plan.config import StudyConfig
 from classify.plan.protocol import LeakError
 from classify.report import study_report
 
+TABLES = ("plan", "summary", "comparisons", "subgroups", "splits", "misclassified")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -255,7 +257,7 @@ def test_networks_are_trained_too(tmp_path, monkeypatch):
 
 def test_tables_and_report_are_written(finished, tmp_path):
     done, folder = finished
-    for name in ("plan", "summary", "comparisons", "subgroups"):
+    for name in TABLES:
         assert (folder / f"{name}.csv").read_text().count("\n") > 1
     page = tmp_path / "report.html"
     study_report.write(page, done, folder)

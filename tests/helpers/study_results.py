@@ -137,6 +137,7 @@ def study_records(patients):
             "image_id": f"img_{number}",
             "density": (1, 2, 3, 4, None)[number % 5],
             "view": ("CC", "MLO")[number % 2],
+            "laterality": ("R", "L")[number // 3 % 2],
             "format": ("Film", "Digital")[number // 2 % 2],
         }
         records += [record(**common, number=k, classification="Normal") for k in (10, 11)]

@@ -11,8 +11,9 @@ from make_record import record
 from report_data import DISTANCE, VERDICT, draw_patch, grey_values, make_data
 from sklearn.metrics import confusion_matrix
 
-from classify.report import gallery, report
+from classify.report import distances, gallery, report
 from classify.statistics.replicates import replicates
+from classify.statistics.split_counts import split_counts
 from classify.statistics.verdict import verdict
 from singan_jax.evaluate.frechet import single_image_distance
 
@@ -313,3 +314,23 @@ def test_distances_stand_below_their_pictures(page, full):
         for caption in ("real", *(f"{distance:.3f}" for distance in row.distances))
     ]
     assert DISTANCE in content(sections(page)["gallery"])
+
+
+def test_splits_distances_and_the_page_of_mistakes_are_there_where_given(tmp_path):
+    data = make_data(regimes=("weighted",))
+    patients = sorted({entry.patient_id for entry in data.results.records})
+    parts = [{"train": patients[:30], "validation": patients[30:45], "test": patients[45:]}]
+    shown = [(row.record, row.real) for row in data.gallery]
+    samples = {row.record.patch_id: row.samples for row in data.gallery}
+    data = dataclasses.replace(
+        data,
+        splits=split_counts(data.results.records, data.results.task, parts, ("1",)),
+        distances=distances.measure(shown, samples, grey_values),
+        mistakes_page="misclassified.html",
+    )
+    found = sections(parsed(written(data, tmp_path)))
+    assert list(found)[-2:] == ["splits", "how"]
+    assert [link.get("href") for link in found["mistakes"].iter("a")] == ["misclassified.html"]
+    assert list(table(found["gallery"], 1)[1]) == [entry.patch_id for entry, _ in shown]
+    assert list(table(found["roc"])[1]) == list(data.results.classes)
+    assert table(found["splits"])[1]["all"][1::2] == ["30", "15", "15"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 
+import singan_jax
 from singan_jax import config, runtime
 from singan_jax.images.read import write_png
 
@@ -40,7 +41,8 @@ def names(tmp_path, monkeypatch):
     """What the blocks start with: a working folder with the files of the page, quick settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(config.PRESETS, "quick", lambda: CONFIG)
-    monkeypatch.setattr(runtime, "configure_jax", lambda: None)  # conftest.py has done it
+    for place in (runtime, singan_jax):  # conftest.py has done it
+        monkeypatch.setattr(place, "configure_jax", lambda: None)
     for folder in ("photos", "masks", pathlib.Path(RUN).parent):
         pathlib.Path(folder).mkdir(parents=True)
     for seed, name in enumerate(("photos/church", "photos/flower", "painting")):

@@ -53,6 +53,8 @@ def write(
     """
     try:
         _claim(root, settings)
+        for left in root.rglob(".*.tmp"):  # by a run that was killed while writing
+            left.unlink()
         patients = {
             name: [draw_patient(settings, name, n) for n in range(settings.patients(name))]
             for name in sets.SETS

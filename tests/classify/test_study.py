@@ -207,7 +207,7 @@ def test_models_are_kept_unless_they_are_not_wanted(finished, tmp_path, monkeypa
 
 
 def test_a_study_of_an_earlier_version_goes_on(tmp_path):
-    config = types.SimpleNamespace(to_dict=lambda: {"patch_size": 24})
+    config = StudyConfig(**tiny_study.CHANGES)
     plan = types.SimpleNamespace(records=(), config=config, singan=tiny_study.SINGAN)
     backbone = types.SimpleNamespace(digest="0", name="resnet_small")
     study._claim(tmp_path, plan, backbone, None)

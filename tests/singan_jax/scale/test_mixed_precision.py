@@ -67,5 +67,5 @@ def test_a_fleet_trains_and_keeps_float32(tmp_path):
 
 
 def test_refuses_other_types():
-    with pytest.raises(singan_jax.ConfigError, match=r"config\.compute_dtype=float16"):
+    with pytest.raises(singan_jax.ConfigError, match=r"`config\.compute_dtype`=float16"):
         singan_jax.config.validate(dataclasses.replace(tiny.CONFIG, compute_dtype="float16"))

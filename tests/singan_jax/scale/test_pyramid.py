@@ -147,7 +147,7 @@ def test_settings_that_mean_nothing_are_refused(name, value):
 
 
 def test_an_image_too_small_once_stretched_is_refused():
-    with pytest.raises(ValueError, match="is 20x30 pixels, stretched, SinGAN's coarsest"):
+    with pytest.raises(ValueError, match="is 20x30 pixels, stretched, but SinGAN's coarsest"):
         Pyramid.of((99, 99), Config(stretch="20x30"))
 
 

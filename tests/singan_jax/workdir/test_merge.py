@@ -161,7 +161,7 @@ def test_what_cannot_be_merged_is_refused(folder, tmp_path):
     assert refusal(lambda copy: shutil.rmtree(copy / name)) == (
         "shard 0 of 2 is unfinished; go on with it with `shard`"
     )
-    assert "shards of 2, 3" in refusal(
+    assert "(n found: 2, 3)" in refusal(
         lambda copy: shutil.copytree(copy / "shards/0-of-2", copy / "shards/0-of-3")
     )
 

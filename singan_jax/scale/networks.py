@@ -3,6 +3,9 @@
 A training image is a batch of one, so batch normalisation in training normalises each image by
 its own statistics. Here N images in a batch are N such passes made at once: each is normalised by
 itself, and the running statistics are updated once per image, in order.
+
+Weights are of JAX's default float type, which is float32 but in tests: under `jax_enable_x64`, and
+with "float64" for the convolutions, all is float64.
 """
 
 from typing import Any, TypeVar
@@ -46,8 +49,8 @@ class ImageNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) to the same shape."""
         shape = (x.shape[-1],)
-        scale = self.param("scale", _normal_around_one, shape, jnp.float32)
-        bias = self.param("bias", initializers.zeros, shape, jnp.float32)
+        scale = self.param("scale", _normal_around_one, shape, float)
+        bias = self.param("bias", initializers.zeros, shape, float)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
@@ -65,8 +68,12 @@ class ImageNorm(nn.Module):
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
-    """Convolves in another type; input and output are float32."""
-    return convolve(x.astype(dtype), kernel.astype(dtype)).astype(jnp.float32)
+    """Convolves in another type; input and output are of the type of `x`."""
+    return convolve(x.astype(dtype), kernel.astype(dtype)).astype(x.dtype)
+
+
+def _leaky_relu(x: jax.Array) -> jax.Array:
+    return jnp.where(x > 0, x, _SLOPE * x)
 
 
 class ConvBlock(nn.Module):
@@ -82,9 +89,9 @@ class ConvBlock(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) to (N, H - 2, W - 2, width)."""
         shape = (3, 3, x.shape[-1], self.width)
-        kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
+        kernel = self.param("kernel", initializers.normal(0.02), shape, float)
         x = ImageNorm(name="norm")(_convolve(x, kernel, self.dtype), train=train)
-        return jnp.where(x > 0, x, _SLOPE * x)
+        return _leaky_relu(x)
 
 
 class Stack(nn.Module):
@@ -102,8 +109,8 @@ class Stack(nn.Module):
         for n in range(self.num_layers - 1):
             x = ConvBlock(self.width, self.dtype, name=f"block{n}")(x, train=train)
         shape = (3, 3, self.width, self.features)
-        kernel = self.param("kernel", initializers.normal(0.02), shape, jnp.float32)
-        bias = self.param("bias", _pytorch_bias(9 * self.width), (self.features,), jnp.float32)
+        kernel = self.param("kernel", initializers.normal(0.02), shape, float)
+        bias = self.param("bias", _pytorch_bias(9 * self.width), (self.features,), float)
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
         return _convolve(x, kernel, self.dtype) + bias

@@ -67,7 +67,7 @@ class Hyper(NamedTuple):
     def of(cls, config: Config, settings: Mapping[str, float]) -> "Hyper":
         """The values of a config, overridden by the `settings` of one member."""
         values = {name: settings.get(name, getattr(config, name)) for name in HYPERPARAMETERS}
-        return cls(**{name: jnp.float32(value) for name, value in values.items()})
+        return cls(**{name: jnp.asarray(value, float) for name, value in values.items()})
 
 
 class Task(NamedTuple):

@@ -206,7 +206,7 @@ def _check_adam(before, gradients, expected):
 #
 # So in float32 weights agree to fractions of STEPS * LR, the length of the way that they have come:
 # half of them to 1/12 of it, for n = P / 144 at each step; 99 % to 1/3, for n = P / 9; all to 1.
-# (64 scales with other weights and noise, against float64: 1/21, 1/4 and 0.63 at most.)
+# (32 scales with other noise, in two forms, against float64: 1/21, 1/4 and 0.63 at most.)
 # In float64 there is no 1, hardly a 2, and what remains is the rounding of the recorded weights.
 
 RECORDINGS = ("two_scales_float", "more/two_scales_float", "two_scales_official")

@@ -46,7 +46,10 @@ def test_a_folder_loads(folder):
         np.testing.assert_array_equal(array[1], expected[name])
 
 
-@pytest.mark.parametrize("start", ["resumed", "afresh"])
+@pytest.mark.parametrize(
+    "start",
+    ["resumed", pytest.param("afresh", marks=pytest.mark.slow)],  # one has not begun there
+)
 def test_training_gives_what_it_gave(folder, tmp_path_factory, start):
     """To rounding: another processor may round a gradient near zero to the other sign.
 

@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from singan_jax.files import replacing
+from data_pipeline.files.writing import replacing
 
 # What NumPy and zipfile raise on a file with wrong bytes; the last, on flags they do not know.
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)

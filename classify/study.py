@@ -33,8 +33,8 @@ from classify.plan import protocol, synthetic
 from classify.plan.config import GRID, StudyConfig
 from classify.plan.plan import Plan, make, table
 from classify.statistics import mistakes, split_counts, statistics, subgroups
+from data_pipeline.files.writing import differences, write_atomically
 from singan_jax import runtime
-from singan_jax.files import differences, write_atomically
 from singan_jax.workdir.record import locked
 
 _FORMAT = 2  # of study.json; in 1 the paper's protocol is called thesis

@@ -17,10 +17,11 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from data_pipeline import mammogram_files, radiomics, tables
+from data_pipeline import mammogram_files, radiomics
+from data_pipeline.errors import DataError
+from data_pipeline.files import tables
 from data_pipeline.mammograms import (
     Classification,
-    DataError,
     Laterality,
     Lesion,
     Mammogram,

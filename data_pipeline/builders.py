@@ -29,7 +29,8 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from data_pipeline import examples, extract, patch_records, phantom, splits
-from data_pipeline.mammograms import DataError, Reading
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Reading
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings, Rules
 from data_pipeline.units import ExtractionResult

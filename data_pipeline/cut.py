@@ -16,7 +16,8 @@ import numpy as np
 import PIL.Image
 
 from data_pipeline import mammogram_files, outlines, patch_records, units
-from data_pipeline.mammograms import Box, DataError, Lesion, Mammogram, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Lesion, Mammogram, Skip
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import Patch, PatchSettings, healthy_patches, lesion_patches, mask_patch
 from data_pipeline.units import PATCHES, Unit

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from data_pipeline import units
 from data_pipeline.cut import Job, cut
-from data_pipeline.mammograms import DataError, Mammogram, Reading
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Mammogram, Reading
 from data_pipeline.patches import PatchSettings
 from data_pipeline.units import PATCHES, ExtractionResult, Work
 

@@ -15,7 +15,7 @@ import PIL.Image
 import tensorflow_datasets as tfds
 
 from data_pipeline import bcdr_patches, builders, examples, mias_patches, query, thesis_patches
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.query import Query
 from data_pipeline.splits import Fold, Splits

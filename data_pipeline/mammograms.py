@@ -109,10 +109,6 @@ class Skip:
     reason: str
 
 
-class DataError(ValueError):
-    """Input that cannot be used at all; one line that names it, what is wrong and what to do."""
-
-
 class Reading(NamedTuple):
     """The result of a reader.
 

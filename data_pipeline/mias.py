@@ -20,7 +20,9 @@ import re
 import numpy as np
 
 from data_pipeline import mammogram_files
-from data_pipeline.mammograms import Classification, DataError, Lesion, Mammogram, Reading, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.files import tables
+from data_pipeline.mammograms import Classification, Lesion, Mammogram, Reading, Skip
 
 INFO = "Info.txt"
 SIDE = 1024  # pixels; height and width of every film
@@ -67,19 +69,9 @@ def read(root: pathlib.Path) -> Reading:
     if not (root / INFO).is_file():
         raise DataError(f"{root}: has no {INFO}; give the folder of mini-MIAS")
     skips: list[Skip] = []
-    films: dict[str, list[re.Match[str]]] = {}
-    unclear = set()  # films with a row that cannot be read: perhaps a lesion
-    text = (root / INFO).read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not re.match(r"\s*mdb[0-9]", line):
-            continue  # the text before and after the list
-        row = _ROW.fullmatch(line.strip())
-        if row:
-            films.setdefault(row["film"], []).append(row)
-        else:
-            unclear.add(line.split()[0])
-            skips.append(Skip(INFO, f"line {number}", f"row {line.strip()!r} cannot be read"))
-    absent = sorted(film for film in films if not os.path.lexists(root / f"{film}.pgm"))
+    films, unclear = _rows(root, skips)
+    there = _films(root)
+    absent = sorted(set(films) - set(there))
     if absent:
         names = ", ".join(absent[:3]) + (", ..." if absent[3:] else "")
         reason = f"{len(absent)} of the films listed are not in the folder ({names})"
@@ -89,7 +81,7 @@ def read(root: pathlib.Path) -> Reading:
         if film in absent:
             continue
         try:
-            file = _find(root, film)
+            file = _find(root, there[film])
         except DataError as error:
             skips.append(Skip(INFO, film, str(error).replace(f"{root}{os.sep}", "")))
             continue
@@ -97,18 +89,50 @@ def read(root: pathlib.Path) -> Reading:
         skips += unplaced
         is_normal = film not in unclear and not any(row["kind"] for row in rows)
         mammograms.append(_mammogram(file, rows[0], lesions, is_normal))
-    unlisted = sorted({file.stem for file in root.glob("*.pgm")} - set(films))
-    skips += [Skip(f"{film}.pgm", "", f"{INFO} has no row for it") for film in unlisted]
+    unlisted = sorted(set(there) - set(films))
+    skips += [Skip(there[film], "", f"{INFO} has no row for it") for film in unlisted]
     if not mammograms:
         raise DataError(f"{root}: none of the {len(films)} films of {INFO} is usable; add films")
     return Reading(tuple(mammograms), tuple(skips))
 
 
-def _find(root: pathlib.Path, film: str) -> pathlib.Path:
-    file = mammogram_files.find(root, f"{film}.pgm")
+def _rows(root: pathlib.Path, skips: list[Skip]) -> tuple[dict[str, list[re.Match[str]]], set[str]]:
+    """The rows of each film, and the films with a row that cannot be read: perhaps a lesion."""
+    films: dict[str, list[re.Match[str]]] = {}
+    unclear = set()
+    for number, line in enumerate(tables.read_text(root / INFO).split("\n"), start=1):
+        values = _values(line)
+        if not re.match("mdb[0-9]", values):
+            continue  # the text before and after the list
+        row = _ROW.fullmatch(values)
+        if row:
+            films.setdefault(row["film"], []).append(row)
+        else:
+            unclear.add(values.split()[0])
+            skips.append(Skip(INFO, f"line {number}", f"row {line.strip()!r} cannot be read"))
+    if not films:
+        problem = f"{INFO} lists no film: no line is like 'mdb001 G CIRC B 535 425 197'"
+        raise DataError(f"{root}: {problem}; restore it")
+    return films, unclear
+
+
+def _values(line: str) -> str:
+    """A line's values between single blanks, whatever stood between them, in the list's letters."""
+    values = re.split(r"[\s,;|]+", line.replace('"', "").strip(" \t,;|"))
+    return " ".join([values[0].lower(), *map(str.upper, values[1:])])
+
+
+def _films(root: pathlib.Path) -> dict[str, str]:
+    """The names of the films' files, by the film's name in small letters."""
+    names = sorted(name for name in os.listdir(root) if name.lower().endswith(".pgm"))
+    return {name[:-4].lower(): name for name in names}
+
+
+def _find(root: pathlib.Path, name: str) -> pathlib.Path:
+    file = mammogram_files.find(root, name)
     height, width = mammogram_files.pgm_shape(file)
     if (height, width) != (SIDE, SIDE):
-        problem = f"{film}.pgm is {width}x{height} pixels, but {INFO} refers to {SIDE}x{SIDE}"
+        problem = f"{name} is {width}x{height} pixels, but {INFO} refers to {SIDE}x{SIDE}"
         raise DataError(f"{problem}; put the original film there")
     return file
 

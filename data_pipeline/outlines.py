@@ -7,7 +7,8 @@ import numpy as np
 from skimage import draw
 
 from data_pipeline import mammogram_files
-from data_pipeline.mammograms import Box, DataError, Lesion
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Lesion
 
 # A mask must share this fraction of its union with the outline. Programs differ in whether they
 # fill the pixels on the outline itself, which for a lesion of ten pixels gives 0.67; two different

@@ -11,7 +11,7 @@ import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_pipeline.files import replacing
+from data_pipeline.files.writing import replacing
 from data_pipeline.mammograms import CLASSIFICATIONS, Skip
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.resizing import resize

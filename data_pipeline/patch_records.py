@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_pipeline.files import write_atomically
+from data_pipeline.errors import DataError
+from data_pipeline.files.writing import write_atomically
 from data_pipeline.mammograms import (
     CLASSIFICATIONS,
     Box,
     Classification,
-    DataError,
     Format,
     Laterality,
     Mammogram,

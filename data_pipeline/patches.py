@@ -22,7 +22,8 @@ from typing import Literal
 import numpy as np
 from skimage import filters
 
-from data_pipeline.mammograms import Box, DataError, Format
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Format
 from data_pipeline.resizing import resize, resize_as_opencv
 
 Rules = Literal["clean", "thesis"]

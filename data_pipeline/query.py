@@ -17,11 +17,12 @@ not an empty result, since it is usually a slip.
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from data_pipeline.patch_records import PatchRecord
 
 EXAMPLE = "bcdr_patches/g1:train[classification=Malign,Format=Film]"
@@ -48,9 +49,9 @@ class Query:
 def is_query(text: str) -> bool:
     """Whether a text is meant as a query, rather than as a file, a folder or a glob.
 
-    It is when it starts as `dataset/config:`; a file with such a name can be given as `./...`.
+    It is when it starts as `dataset/config:`, and there is no such file.
     """
-    return re.match(r"\w+/\w+:", text) is not None
+    return re.match(r"\w+/\w+:", text) is not None and not os.path.lexists(text)
 
 
 def parse(text: str) -> Query:

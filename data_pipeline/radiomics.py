@@ -10,9 +10,9 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from data_pipeline import tables
-from data_pipeline.mammograms import DataError
-from data_pipeline.tables import Row
+from data_pipeline.errors import DataError
+from data_pipeline.files import tables
+from data_pipeline.files.tables import Row
 
 Key = tuple[int, ...]
 Radiomics = tuple[tuple[str, float | None], ...]

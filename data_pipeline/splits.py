@@ -11,7 +11,8 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from data_pipeline.mammograms import CLASSIFICATIONS, Classification, DataError
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import CLASSIFICATIONS, Classification
 from data_pipeline.patch_records import PatchRecord
 
 TEST_FRACTION = 0.1  # of all patients; thesis and paper

@@ -21,8 +21,9 @@ import PIL.Image
 
 from data_pipeline import mammogram_files, patch_records, thesis_format, units
 from data_pipeline.bcdr import SYNTHETIC_MARK
-from data_pipeline.files import write_atomically
-from data_pipeline.mammograms import Box, DataError, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.files.writing import write_atomically
+from data_pipeline.mammograms import Box, Skip
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings, fitted
 from data_pipeline.thesis_format import Line

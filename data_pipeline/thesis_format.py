@@ -19,14 +19,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data_pipeline.mammograms import (
-    CLASSIFICATIONS,
-    Classification,
-    DataError,
-    Format,
-    Laterality,
-    View,
-)
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import CLASSIFICATIONS, Classification, Format, Laterality, View
 from data_pipeline.patch_records import PatchRecord, image_view
 
 _VIEWS: tuple[tuple[Laterality, View], ...] = (("R", "CC"), ("L", "CC"), ("R", "MLO"), ("L", "MLO"))

@@ -12,7 +12,6 @@ and the settings alone, so neither the number of workers nor an interruption cha
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -31,8 +30,10 @@ from typing import Any, NamedTuple
 import tqdm
 
 from data_pipeline import patch_records
-from data_pipeline.files import differences, write_atomically
-from data_pipeline.mammograms import DataError, Mammogram, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.files import locking
+from data_pipeline.files.writing import differences, write_atomically
+from data_pipeline.mammograms import Mammogram, Skip
 from data_pipeline.patch_records import PatchRecord
 
 PATCHES = "patches"
@@ -206,9 +207,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 def _locked(out: pathlib.Path) -> Iterator[None]:
     """Creates the folder and locks it for one process; names it when it cannot be written to."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with (out / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locking.locked(out):
             yield
     except BlockingIOError:
         problem = "another process is extracting into it"

@@ -39,6 +39,7 @@ import pandas as pd
 from absl import flags
 
 import singan_jax
+from data_pipeline.files.writing import write_atomically
 from launch import cli
 from launch.benchmarks import (
     conv,
@@ -54,7 +55,6 @@ from launch.benchmarks import (
 )
 from launch.benchmarks.timing import FASTEST, SLOWEST
 from singan_jax import runtime
-from singan_jax.files import write_atomically
 
 # Each takes the repeats and whether to measure the peer too, and yields rows. They run in this
 # order: the first two work in processes of their own, which need the devices for themselves.

@@ -24,7 +24,7 @@ from typing import Any, cast
 from absl import flags
 
 from data_pipeline import builders, load, overview, phantom, thesis_folder
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from data_pipeline.patches import RULES, Rules
 from data_pipeline.units import SKIPPED
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from singan_jax.devices.preemption import Stopped
 from singan_jax.errors import InputError
 

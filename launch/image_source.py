@@ -3,22 +3,29 @@
 And, once it is trained, the very images that its members were trained on.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from data_pipeline import query
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError, UnusableError
+from data_pipeline.files import names, places
 from singan_jax.config import Config
 from singan_jax.errors import ImageError, InputError
 from singan_jax.images import compose
-from singan_jax.images.decode import UnusableError
-from singan_jax.images.find import find_images
-from singan_jax.images.read import Image, check_content, member_name, read_image, read_images
+from singan_jax.images.masks import MASK_ENDINGS
+from singan_jax.images.match import NamedFiles
+from singan_jax.images.read import (
+    Image,
+    check_content,
+    find_images,
+    read_images,
+    read_named,
+    read_pixels,
+)
 from singan_jax.samples.trained import TrainedFleet
+from singan_jax.workdir import adopt
 from singan_jax.workdir.record import Member
 
 
@@ -58,21 +65,26 @@ class Source:
 
     def read_members(self, members: Sequence[Member]) -> list[Image]:
         """Reads the images of some members among all there are; see `read`."""
-        names = {member.name for member in members}
-        texts, files = _queries(self.patterns)
-        paths: dict[str, str] = {}
-        for path in find_images(files)[0]:
-            paths.setdefault(member_name(path), path)
-        wanted = [path for name, path in paths.items() if names & {*self.sweep.names(name)}]
-        with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            images = list(pool.map(lambda path: read_image(path, self.config), wanted))
-        others = names.difference(*(self.sweep.names(image.name) for image in images))
+        wanted = {member.name for member in members}
+        images = adopt.as_trained(self._read_named(wanted), members)
+        if wanted - {image.name for image in images}:  # some have other names now
+            images = adopt.as_trained(self.read()[0], members)
+        return [image for image in images if image.name in wanted]
+
+    def _read_named(self, wanted: Set[str]) -> list[Image]:
+        """The images of members with these names; reads no other files."""
+        texts, patterns = _queries(self.patterns)
+        paths = find_images(patterns)[0]
+        named = zip(names.of_files(paths), paths, strict=True)
+        files = {name: path for name, path in named if wanted & {*self.sweep.names(name)}}
+        images = read_named(files, self.config)[0]
+        found = {name for image in images for name in self.sweep.names(image.name)}
+        others = wanted - found
         for text in texts if others else ():
-            patches = _patches(pathlib.Path(self.data_dir or ""), text)
+            patches = _patches(self.data_dir, text)
             images += [image for image in patches if others & {*self.sweep.names(image.name)}]
         images = [*self._masked(images, []), *self._joint([])]
-        found = [member for image in images for member in self.sweep.members(image)]
-        return [image for image in found if image.name in names]
+        return [member for image in images for member in self.sweep.members(image)]
 
     def _read(self, patterns: Sequence[str], errors: list[ImageError]) -> list[Image]:
         """The images that patterns name."""
@@ -80,9 +92,7 @@ class Source:
         images, problems = read_images(files, self.config)
         errors += problems
         for text in texts:
-            if self.data_dir is None:
-                raise DataError(f"{text}: needs `data_dir`, the folder of `build_dataset`")
-            for image in _patches(pathlib.Path(self.data_dir), text):
+            for image in _patches(self.data_dir, text):
                 try:
                     check_content(image.pixels, self.config)
                     images.append(image)
@@ -91,23 +101,24 @@ class Source:
         return images
 
     @functools.cached_property
-    def _masks(self) -> tuple[dict[str, Image], list[ImageError]]:
-        """The masks by the name of their image, and those that cannot be used."""
-        masks, errors = read_images([self.masks] if self.masks else [], self.config)
-        return {mask.name.removesuffix("_mask"): mask for mask in masks}, errors
+    def _masks(self) -> tuple[NamedFiles, list[ImageError]]:
+        """The files of masks, and patterns of them that lead nowhere."""
+        paths, errors = find_images([self.masks] if self.masks else [])
+        return NamedFiles(paths, MASK_ENDINGS), errors
 
     def _masked(self, images: Sequence[Image], errors: list[ImageError]) -> Iterator[Image]:
         """The images with their masks, where there are masks."""
         if self.masks is None:
             yield from images
             return
-        by_name = self._masks[0]
         for image in images:
             try:
-                if image.name not in by_name:
+                file = self._masks[0].find([image.name])
+                if file is None:
                     remedy = f"draw {image.name}_mask.png, or leave the image out"
                     raise ImageError(image.source, f"has no mask in {self.masks}", remedy)
-                yield compose.with_mask(image, by_name[image.name])
+                mask = Image(image.name, file, read_pixels(file, keep_alpha=True))
+                yield compose.with_mask(image, mask)
             except ImageError as error:
                 errors.append(error)
 
@@ -118,7 +129,7 @@ class Source:
             path = pathlib.Path(pattern)
             name = (path if path.is_dir() else path.parent).name or path.name
             try:
-                yield compose.together(member_name(name), pattern, images)
+                yield compose.together(names.safe(name), pattern, images)
             except ImageError as error:
                 errors.append(error)
 
@@ -147,7 +158,8 @@ def training_images(
     members = [member for member in members if member.images == 1]
     patterns = patterns or list(dict.fromkeys(member.source for member in members))
     source = Source(patterns, fleet.config, data_dir, masks=masks)
-    known = {image.digest: image for image in source.read()[0]}
+    images = source.read()[0]
+    known = {variant.digest: variant for image in images for variant in adopt.variants(image)}
     for member in members:
         if member.digest not in known:
             its_mask = ", and its mask by `masks`" if member.has_mask else ""
@@ -176,12 +188,15 @@ def _collect(images: Iterable[Image], errors: list[ImageError]) -> Iterator[Imag
             errors.append(ImageError(image.source, problem, "rename one of them"))
 
 
-def _patches(data_dir: pathlib.Path, text: str) -> list[Image]:
+def _patches(data_dir: str | None, text: str) -> list[Image]:
+    """The patches that a query selects, as images."""
     from classify.plan import synthetic
     from data_pipeline import load
 
+    if data_dir is None:
+        raise DataError(f"{text}: needs `data_dir`, the folder of `build_dataset`")
     dataset = text.partition("[")[0]
     return [
         synthetic.to_image(record, pixels, f"{dataset}/{record.patch_id}")
-        for record, pixels in load.load(data_dir, query.parse(text))
+        for record, pixels in load.load(places.local(data_dir), query.parse(text))
     ]

@@ -170,7 +170,7 @@ def _task(settings: Mapping[str, Any], fleet: singan_jax.TrainedFleet) -> Manipu
     if "input" in settings:
         own["inputs"] = input_images.read_matching(settings["input"], members, config)
     if "mask" in settings:
-        own["masks"] = input_images.read_masks(settings["mask"], members, own["inputs"], config)
+        own["masks"] = input_images.read_masks(settings["mask"], members, own["inputs"])
     match TASK.value:
         case "harmonize":
             return manipulations.Injection(radius=manipulations.HARMONIZE_RADIUS, **own)

@@ -34,10 +34,10 @@ from classify.classifiers import retest
 from classify.classifiers.kept import KeptModel
 from classify.statistics import statistics
 from data_pipeline import query
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
+from data_pipeline.files.writing import write_atomically
 from launch import cli
 from singan_jax.errors import InputError
-from singan_jax.files import write_atomically
 
 MODEL = flags.DEFINE_multi_string(
     "model", None, "kept classifier: a file, a folder or a glob; several times", required=True

@@ -27,8 +27,8 @@ import singan_jax
 from classify import study
 from classify.plan.config import StudyConfig
 from classify.statistics import statistics
+from data_pipeline.files.writing import write_atomically
 from launch import cli, settings
-from singan_jax.files import write_atomically
 
 DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "folder that launch.build_dataset wrote to", required=True

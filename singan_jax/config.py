@@ -28,6 +28,8 @@ class Config:
       stretch: size, such as 572x380 (width x height, pixels), to which each image is stretched
         before anything else, as in the thesis; samples come back at the image's own size. Empty:
         images are taken as they are.
+      stretch_levels: scale the levels of an image that needs fewer bits than its file has, such as
+        12 of 16, to the whole range; samples come in the stretched levels.
       base_channels: width of the networks at scale 0; it doubles every 4 scales.
       max_channels: limit of that doubling.
       num_layers: 3x3 convolutions in each network.
@@ -60,6 +62,7 @@ class Config:
     scale_factor: float = 0.75
     pyramid_rule: str = "training"
     stretch: str = ""
+    stretch_levels: bool = False
     base_channels: int = 32
     max_channels: int = 128
     num_layers: int = 5

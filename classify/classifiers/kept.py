@@ -38,7 +38,7 @@ from classify.classifiers.finetune import TrainedNetwork
 from classify.classifiers.heads import TrainedHead
 from classify.classifiers.training import Head
 from classify.plan.plan import Plan
-from singan_jax.files import write_atomically
+from data_pipeline.files.writing import write_atomically
 
 VERSION = 1  # of the format
 _KERNEL, _BIAS, _BACKBONE = "head/kernel", "head/bias", "backbone/"

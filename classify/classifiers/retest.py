@@ -16,8 +16,7 @@ from data_pipeline import builders, load, patches
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.query import Query
 from singan_jax.errors import ImageError
-from singan_jax.images.find import find_images
-from singan_jax.images.read import read_pixels
+from singan_jax.images.read import find_images, read_pixels
 
 MODEL = "model"  # the regime that stands for each of the models
 ENSEMBLE = f"ensemble:{MODEL}"  # the average of all of them

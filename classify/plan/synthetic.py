@@ -18,8 +18,8 @@ import tqdm
 import singan_jax
 from classify.cells import StudyError
 from classify.plan.regimes import Synthetic
+from data_pipeline.errors import UnusableError
 from data_pipeline.patch_records import PatchRecord
-from singan_jax.images.decode import UnusableError
 from singan_jax.images.read import Image, check_content
 
 MANIFEST = "manifest.jsonl"

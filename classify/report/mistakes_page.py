@@ -11,7 +11,7 @@ from classify.cells import Results, Zooms
 from classify.report import gallery, style
 from classify.report.style import Section
 from classify.report.tables import at, where
-from singan_jax.files import write_atomically
+from data_pipeline.files.writing import write_atomically
 
 NAME = "misclassified.html"
 _LONGEST = 96  # pixels of the longer side of a picture

@@ -27,7 +27,7 @@ from classify.report.plots import Curve
 from classify.report.style import Section
 from classify.report.tables import of_target, where
 from classify.statistics import statistics, verdict
-from singan_jax.files import write_atomically
+from data_pipeline.files.writing import write_atomically
 
 _BAND = (
     "Bands and intervals are 95 % intervals of the mean over replicates under a bootstrap of the "

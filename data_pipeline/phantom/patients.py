@@ -5,7 +5,8 @@ from typing import Literal, cast
 
 import numpy as np
 
-from data_pipeline.mammograms import DataError, Laterality
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Laterality
 from data_pipeline.phantom import lesions, sets
 from data_pipeline.phantom.mammogram import Exposure
 

@@ -22,8 +22,8 @@ import tqdm
 
 from data_pipeline import mammogram_files, outlines
 from data_pipeline.bcdr import SYNTHETIC_MARK
-from data_pipeline.files import write_atomically
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
+from data_pipeline.files.writing import write_atomically
 from data_pipeline.phantom import mammogram, sets
 from data_pipeline.phantom.patients import Image, Patient, PhantomSettings, draw_patient, generator
 from data_pipeline.phantom.rows import Row, image_row, lesion_rows

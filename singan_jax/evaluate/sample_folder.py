@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipeline.errors import UnusableError
+from data_pipeline.files.decode import decode
 from singan_jax.errors import InputError
-from singan_jax.images.decode import UnusableError, decode
 
 
 def find_samples(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:

@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_pipeline.files.writing import replacing, write_atomically
 from singan_jax.evaluate import memorisation, texture
 from singan_jax.evaluate.measures import Measured
-from singan_jax.files import replacing, write_atomically
 
 Row = dict[str, Any]
 

@@ -15,8 +15,10 @@ from singan_jax.fleet.monitor import Monitor
 from singan_jax.images.read import Image
 from singan_jax.samples.trained import TrainedFleet
 from singan_jax.workdir import finished
+from singan_jax.workdir.adopt import as_trained
 from singan_jax.workdir.checkpoint import Store
-from singan_jax.workdir.record import Member, WorkdirError, enroll, locked, log_run, require_space
+from singan_jax.workdir.enroll import enroll
+from singan_jax.workdir.record import Member, WorkdirError, locked, log_run, require_space
 
 Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
 
@@ -101,7 +103,8 @@ def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image
     fleet, has no other way to its images than their names, and the digest proves that they match.
     """
     members = {member.name: member for group in groups for member in group}
-    given = images(list(members.values())) if callable(images) else images
+    own = list(members.values())
+    given = images(own) if callable(images) else as_trained(images, own)
     found = {image.name: image for image in given if image.name in members}
     for name, member in members.items():
         # A retired attempt of a member is of the same image.

@@ -8,6 +8,7 @@ import numpy as np
 
 from singan_jax.config import HYPERPARAMETERS, Config, ConfigError, validate
 from singan_jax.errors import ImageError, InputError
+from singan_jax.images.masks import marked
 from singan_jax.images.read import Image
 
 
@@ -56,21 +57,17 @@ def with_mask(image: Image, mask: Image) -> Image:
 
     Args:
       image: of 1 or 3 channels.
-      mask: of the same height and width; what is above half of its range, in any channel, is set.
+      mask: of the same height and width; see `masks.marked`.
 
     Raises:
-      ImageError: the sizes differ, or the mask is all set or all empty.
+      ImageError: the sizes differ, or the mask marks all pixels or none.
     """
     if mask.shape[:2] != image.shape[:2]:
         (height, width, _), (rows, cols, _) = image.shape, mask.shape
         problem = f"is {cols}x{rows}, and its image {image.source} is {width}x{height}"
         raise ImageError(mask.source, problem, "make both of one size")
     top = np.iinfo(image.pixels.dtype).max
-    chosen = (mask.pixels > np.iinfo(mask.pixels.dtype).max // 2).any(-1, keepdims=True)
-    if chosen.all() or not chosen.any():
-        problem = "marks every pixel" if chosen.all() else "marks no pixel above half its range"
-        raise ImageError(mask.source, problem, "draw the outline, or leave the image out")
-    layer = np.where(chosen, top, 0).astype(image.pixels.dtype)
+    layer = np.where(marked(mask.pixels, mask.source)[..., None], top, 0).astype(image.pixels.dtype)
     return dataclasses.replace(image, pixels=np.concatenate([image.pixels, layer], axis=-1))
 
 
@@ -129,4 +126,18 @@ class Sweep:
 
     @staticmethod
     def _named(name: str, settings: Mapping[str, float]) -> str:
-        return "_".join([name, *(f"{key}={value:g}" for key, value in settings.items())])
+        return name + _suffix(settings)
+
+
+def image_name(name: str, settings: Mapping[str, float]) -> str:
+    """The name of the image that a member with these settings was made from."""
+    return name.removesuffix(_suffix(settings))
+
+
+def _suffix(settings: Mapping[str, float]) -> str:
+    return "".join(f"_{key}={_shortest(value)}" for key, value in settings.items())
+
+
+def _shortest(value: float) -> str:
+    """A number in few digits, but enough to tell it from every other."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

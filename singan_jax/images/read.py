@@ -3,7 +3,7 @@
 Training on hundreds of images must not stop at the hundredth because of a damaged file, and a
 mammogram must not lose half its bits on the way in. So every file is read and checked before
 training, everything wrong with it becomes an `ImageError` of one clear line, and 16-bit images
-stay 16-bit (pillow reduces 16-bit RGB to 8 bits without a word; those go through imagecodecs).
+stay 16-bit.
 """
 
 import concurrent.futures
@@ -11,19 +11,21 @@ import dataclasses
 import hashlib
 import io
 import os
-import re
 import stat
+import warnings
 from collections.abc import Mapping, Sequence
 
 import imagecodecs
 import numpy as np
 import PIL.Image
 
+from data_pipeline.errors import InputWarning, UnusableError
+from data_pipeline.files import find, limits, names
+from data_pipeline.files.decode import decode
+from data_pipeline.files.levels import gray_if_equal, stretched
+from data_pipeline.files.writing import replacing
 from singan_jax.config import Config
 from singan_jax.errors import ImageError, os_reason
-from singan_jax.files import replacing
-from singan_jax.images.decode import REPLACE, UnusableError, decode
-from singan_jax.images.find import find_images
 from singan_jax.scale.pyramid import Pyramid
 
 
@@ -32,7 +34,7 @@ class Image:
     """One image at its file's full precision.
 
     Attributes:
-        name: the member's name, from the file's stem; safe as a folder name.
+        name: the member's name; see `data_pipeline.files.names`.
         source: the path it was read from.
         pixels: (H, W, C) uint8 or uint16, over the type's whole range. C is 1 or 3, or 2 or 4
             where the last channel is a mask (see `compose.with_mask`).
@@ -72,6 +74,13 @@ class Image:
             digest.update(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
+    def in_colour(self) -> "Image":
+        """The same with its gray channel three times, before the mask where it has one."""
+        gray = (0, 0, 0, *range(1, self.shape[2]))
+        return dataclasses.replace(
+            self, pixels=self.pixels[..., gray], more=tuple(x[..., gray] for x in self.more)
+        )
+
     def to_float(self) -> np.ndarray:
         """Returns the pixels as float32 in [-1, 1], (images, H, W, C)."""
         pixels = np.stack([self.pixels, *self.more])
@@ -80,56 +89,77 @@ class Image:
 
 
 def read_image(path: str | os.PathLike[str], config: Config) -> Image:
-    """Reads one PNG, JPEG, TIFF, PGM, PPM, PBM or BMP file; its content decides, not its suffix.
-
-    Grayscale gives 1 channel, RGB 3, a palette 3, or 1 if only grays are used. 16-bit samples
-    stay 16-bit. 1-bit images become 0 and 255, inverted (MINISWHITE) TIFFs get their levels
-    inverted back, JPEG and TIFF orientation is applied, an alpha channel that is opaque
-    throughout is dropped. Netpbm levels are scaled to the nearest of 255 or, above 255, of 65535.
+    """Reads one image file for training; see `read_pixels`.
 
     Args:
         path: the file.
-        config: decides which sizes can be trained on (see `Pyramid.of`).
+        config: decides which sizes can be trained on (see `Pyramid.of`), and whether dark levels
+            are stretched (`config.stretch_levels`).
 
     Returns:
-        The image; its pixels are not all equal.
+        The image; its pixels are not all equal. Gray that is stored as colour has 1 channel.
 
     Raises:
-        ImageError: the file cannot be read, is damaged, or holds what SinGAN cannot train on:
-            transparency, CMYK, floating-point samples, several pages, too few pixels, one colour.
+        ImageError: the file cannot be read, or holds what SinGAN cannot train on: transparency,
+            CMYK, floating-point samples, several images, too few pixels, one colour.
     """
-    path, pixels = os.fspath(path), read_pixels(path)
+    path = os.fspath(path)
+    pixels = gray_if_equal(read_pixels(path))
+    pixels = stretched(pixels) if config.stretch_levels else pixels
     try:
         check_content(pixels, config)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
-    return Image(member_name(path), path, pixels)
+    return Image(names.of_file(path), path, pixels)
 
 
-def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image file as `read_image` does, of any size and content.
+def read_pixels(path: str | os.PathLike[str], *, keep_alpha: bool = False) -> np.ndarray:
+    """Reads an image file of any size and content; see `data_pipeline.files.decode`.
 
     Returns:
-        (H, W, C) uint8 or uint16, C 1 or 3, the whole range of the type used.
+        (H, W, C) uint8 or uint16, C 1 or 3, or with alpha 2 or 4; the type's whole range is used.
 
     Raises:
-        ImageError: the file cannot be read, is damaged, or holds transparency, CMYK,
-            floating-point samples or several pages.
+        ImageError: the file cannot be read or decoded.
     """
     path = os.fspath(path)
     try:
-        return decode(_read_bytes(path))
+        return decode(_read_bytes(path), keep_alpha=keep_alpha)
     except UnusableError as e:
         raise ImageError(path, e.problem, e.remedy) from e
+
+
+def find_images(patterns: Sequence[str]) -> tuple[list[str], list[ImageError]]:
+    """The files that patterns name, and what is wrong with patterns; see `files.find`.
+
+    What folders hold besides images is told by an `InputWarning`.
+    """
+    found = find.find(patterns)
+    if skipped := found.about_skipped():
+        warnings.warn(skipped, InputWarning, stacklevel=2)
+    return found.paths, [ImageError(path, e.problem, e.remedy) for path, e in found.faults]
 
 
 def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], list[ImageError]]:
     """Finds and reads images; see `find_images` and `read_image`.
 
+    An `InputWarning` tells of images that use few of the levels that 16 bits have, and of files
+    that hold the same picture.
+
     Returns:
-        The images in the order found, with names that differ, and all errors. Of two files with
-        the same member name the later one is an error.
+        The images in the order found, with names that differ, and all errors.
     """
+    paths, errors = find_images(patterns)
+    named = dict(zip(names.of_files(paths), paths, strict=True))
+    images, refused = read_named(named, config)
+    for doubt in (_dark(images), _repeated(images)):
+        if doubt:
+            warnings.warn(doubt, InputWarning, stacklevel=2)
+    return images, [*errors, *refused]
+
+
+def read_named(paths: Mapping[str, str], config: Config) -> tuple[list[Image], list[ImageError]]:
+    """Reads files, by the names that their images are to have; see `read_image`."""
 
     def read(path: str) -> Image | ImageError:
         try:
@@ -137,19 +167,44 @@ def read_images(patterns: Sequence[str], config: Config) -> tuple[list[Image], l
         except ImageError as e:
             return e
 
-    paths, errors = find_images(patterns)
-    images: dict[str, Image] = {}
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for path, result in zip(paths, pool.map(read, paths), strict=True):
+    images: list[Image] = []
+    errors: list[ImageError] = []
+    with concurrent.futures.ThreadPoolExecutor(min(8, limits.cpus())) as pool:
+        for name, result in zip(paths, pool.map(read, paths.values()), strict=True):
             if isinstance(result, ImageError):
                 errors.append(result)
-            elif result.name in images:
-                first = images[result.name].source
-                problem = f"has the same member name, {result.name!r}, as {first}"
-                errors.append(ImageError(path, problem, "rename one of them"))
             else:
-                images[result.name] = result
-    return list(images.values()), errors
+                images.append(dataclasses.replace(result, name=name))
+    return images, errors
+
+
+def _dark(images: Sequence[Image]) -> str:
+    """Names 16-bit images that use less than half of the range of their levels."""
+    dark = [x for x in images if x.bit_depth == 16 and int(x.pixels.max()).bit_length() < 16]
+    if not dark:
+        return ""
+    bits = int(dark[0].pixels.max()).bit_length()
+    return (
+        f"{_first(dark)}: of 16 bits, but no level needs more than {bits}, so it is dark to "
+        "training; add `config.stretch_levels` if it should not be"
+    )
+
+
+def _repeated(images: Sequence[Image]) -> str:
+    """Names images that equal one before them."""
+    first: dict[str, Image] = {}
+    again = [x for x in images if first.setdefault(x.digest, x) is not x]
+    if not again:
+        return ""
+    return (
+        f"{_first(again)}: the same picture as {first[again[0].digest].source}, which will give "
+        "the same samples; leave one of them out"
+    )
+
+
+def _first(images: Sequence[Image]) -> str:
+    others = len(images) - 1
+    return images[0].source + (f" (and {others} more like it)" if others else "")
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -210,8 +265,6 @@ def _read_bytes(path: str) -> bytes:
         raise UnusableError(
             f"cannot be read ({os_reason(e)})", "check the path and permissions"
         ) from e
-    if not data:
-        raise UnusableError("is empty", REPLACE)
     return data
 
 
@@ -225,13 +278,6 @@ def check_content(pixels: np.ndarray, config: Config) -> None:
         raise UnusableError(str(e), remedy) from e
     if (pixels == pixels[0, 0]).all():
         raise UnusableError("all pixels are equal, nothing to learn", "leave it out")
-
-
-def member_name(path: str) -> str:
-    """The name of the member trained on a file: its stem, made safe as the name of a folder."""
-    stem = os.path.splitext(os.path.basename(path))[0]
-    # A leading dot would hide the folder, or name its parent.
-    return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", stem) or "_"
 
 
 def _check_pixels(pixels: np.ndarray, channels: Sequence[int]) -> None:

@@ -1,16 +1,18 @@
 """The images and masks that manipulations start from: found, checked, brought to size."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import skimage.filters
 import skimage.morphology
 
+from data_pipeline.files import places
 from singan_jax.config import Config
-from singan_jax.errors import ImageError, InputError
-from singan_jax.images.find import find_images
-from singan_jax.images.read import Image, member_name, read_image
+from singan_jax.errors import ImageError
+from singan_jax.images.compose import image_name
+from singan_jax.images.masks import MASK_ENDINGS, marked
+from singan_jax.images.match import NamedFiles
+from singan_jax.images.read import Image, find_images, read_image, read_pixels
 from singan_jax.scale.pyramid import resize_matrix
 from singan_jax.workdir.record import Member
 
@@ -31,19 +33,30 @@ def read(path: str, members: Sequence[Member], config: Config) -> dict[str, Imag
     Raises:
       ImageError: a member's image is missing or cannot be used.
     """
+    files = _files(path, members)
+    images = {file: read_image(file, config) for file in sorted(set(files.values()))}
+    return {name: images[file] for name, file in files.items()}
+
+
+def _files(path: str, members: Sequence[Member], endings: Sequence[str] = ("",)) -> dict[str, str]:
+    """The file of each member: the one that `path` is, or the one in it that is named like it.
+
+    A member trained with settings of its own may have a file of its own, or share its image's.
+    """
     found, errors = find_images([path])
     if errors:
         raise errors[0]
-    files = {member_name(file): file for file in found}
-    if not os.path.isdir(path):
-        files = {member.name: found[0] for member in members}
+    if len(found) == 1 and not places.local(path).is_dir():
+        return {member.name: found[0] for member in members}
+    named = NamedFiles(found, endings)
+    files = {}
     for member in members:
-        if member.name not in files:
+        file = named.find((member.name, image_name(member.name, member.settings)))
+        if file is None:
             remedy = "add it, or name the `members` that the folder serves"
             raise ImageError(path, f"holds no image named {member.name!r}", remedy)
-    wanted = {files[member.name] for member in members}
-    read_files = {file: read_image(file, config) for file in sorted(wanted)}
-    return {member.name: read_files[files[member.name]] for member in members}
+        files[member.name] = file
+    return files
 
 
 def read_matching(path: str, members: Sequence[Member], config: Config) -> dict[str, Image]:
@@ -62,23 +75,28 @@ def read_matching(path: str, members: Sequence[Member], config: Config) -> dict[
 
 
 def read_masks(
-    path: str, members: Sequence[Member], inputs: dict[str, Image], config: Config
+    path: str, members: Sequence[Member], inputs: dict[str, Image]
 ) -> dict[str, np.ndarray]:
-    """`read`, of masks: (H, W) bool, True where a pixel is more than half bright.
+    """The mask of each member: (H, W) bool, see `masks.marked`.
+
+    Args:
+      path: a file, for all members, or a folder of files named like the members, with or without
+        `_mask` behind the name.
+      members: those to read masks for.
+      inputs: their images.
 
     Raises:
-      ImageError: a mask is missing or cannot be used.
-      InputError: a mask is of another size than its image.
+      ImageError: a mask is missing or cannot be used, or is of another size than its image.
     """
-    masks = read(path, members, config)
-    for name, mask in masks.items():
-        (height, width, _), size = mask.shape, inputs[name].shape[:2]
-        if (height, width) != size:
-            raise InputError(
-                f"{mask.source}: is {width}x{height} pixels, its image {inputs[name].source} "
-                f"{size[1]}x{size[0]}; a mask must be of its image's size"
-            )
-    return {name: np.any(mask.to_float()[0] > 0, axis=-1) for name, mask in masks.items()}
+    files = _files(path, members, MASK_ENDINGS)
+    masks = {file: marked(read_pixels(file, keep_alpha=True), file) for file in {*files.values()}}
+    for name, file in files.items():
+        (height, width), (rows, columns) = masks[file].shape, inputs[name].shape[:2]
+        if (height, width) != (rows, columns):
+            its_image = f"its image {inputs[name].source} {columns}x{rows}"
+            problem = f"is {width}x{height} pixels, {its_image}"
+            raise ImageError(file, problem, "a mask must be of its image's size")
+    return {name: masks[file] for name, file in files.items()}
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from data_pipeline.files.writing import write_atomically
 from singan_jax.errors import InputError
-from singan_jax.files import write_atomically
 from singan_jax.fleet.members import hypers, member_keys
 from singan_jax.images.read import Image, from_float, write_png
 from singan_jax.manipulate import animation, input_images, operations, painting

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipeline.files.writing import differences
 from singan_jax.config import Config
 from singan_jax.errors import InputError
-from singan_jax.files import differences
 from singan_jax.images.read import write_png
 from singan_jax.official.run import OfficialRun, read_run
 from singan_jax.scale import generate
@@ -20,8 +20,9 @@ from singan_jax.scale.generate import FrozenScale
 from singan_jax.scale.pyramid import Pyramid
 from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import CheckpointName, Store
+from singan_jax.workdir.enroll import enroll
 from singan_jax.workdir.finished import FinishedScale
-from singan_jax.workdir.record import Member, enroll, locked, log_run
+from singan_jax.workdir.record import Member, locked, log_run
 
 
 def import_runs(

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipeline.files import names
 from singan_jax.config import Config, ConfigError, validate
 from singan_jax.errors import InputError
-from singan_jax.images.read import Image, from_float, member_name
+from singan_jax.images.read import Image, from_float
 from singan_jax.scale.pyramid import Pyramid, resize
 
 _NAME = re.compile(r"scale_factor=(\d*\.\d+)(?:,alpha=(\d+))?.*")
@@ -36,7 +37,7 @@ def image_of(folder: pathlib.Path, finest: np.ndarray) -> Image:
       InputError: the scale has other levels than those of 8 bits.
     """
     path = folder.resolve()
-    name = member_name(path.parent.name if _NAME.fullmatch(path.name) else path.name)
+    name = names.of_file(path.parent.name if _NAME.fullmatch(path.name) else path.name)
     levels = Image(name, str(folder), from_float(finest, 8))
     if np.abs(levels.to_float()[0] - finest).max() > 1e-4:
         raise InputError(

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipeline.files.writing import write_atomically
 from singan_jax import runtime
-from singan_jax.files import write_atomically
 from singan_jax.images import pictures
 from singan_jax.images.read import Image, png_bytes
 from singan_jax.samples import sample

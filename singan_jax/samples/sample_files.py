@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import tqdm
 
+from data_pipeline.files.writing import differences, write_atomically
 from singan_jax import runtime
 from singan_jax.errors import InputError
-from singan_jax.files import differences, write_atomically
 from singan_jax.images.read import write_png
 from singan_jax.samples.trained import Samples, TrainedFleet
 from singan_jax.workdir.record import Member

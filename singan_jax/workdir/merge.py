@@ -17,8 +17,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from data_pipeline.files.writing import replacing
 from singan_jax.errors import InputError
-from singan_jax.files import replacing
 from singan_jax.scale.pyramid import Pyramid
 from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store

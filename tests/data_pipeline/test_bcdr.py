@@ -7,8 +7,10 @@ import os
 
 import pytest
 
-from data_pipeline import bcdr, tables
-from data_pipeline.mammograms import DataError, Lesion, Mammogram, Skip
+from data_pipeline import bcdr
+from data_pipeline.errors import DataError
+from data_pipeline.files import tables
+from data_pipeline.mammograms import Lesion, Mammogram, Skip
 
 FINDINGS = [
     *("nodule", "calcification", "microcalcification"),

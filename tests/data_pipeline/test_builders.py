@@ -23,7 +23,8 @@ from data_pipeline import (
     splits,
     thesis_patches,
 )
-from data_pipeline.mammograms import CLASSIFICATIONS, DataError
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import CLASSIFICATIONS
 from data_pipeline.patches import PatchSettings
 
 SIZE = 16

@@ -13,7 +13,8 @@ import pytest
 import tifffile
 
 from data_pipeline import cut, extract, patch_records, units
-from data_pipeline.mammograms import Box, DataError, Lesion, Mammogram, Reading, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Lesion, Mammogram, Reading, Skip
 from data_pipeline.patches import PatchSettings
 
 SETTINGS = PatchSettings(size=None, zooms=(1, 2), film_window=16)

@@ -9,7 +9,7 @@ import pytest
 import tiny_bcdr
 
 from data_pipeline import bcdr_patches, builders, load, patch_records, query, splits
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 
 
 @pytest.fixture(scope="module")

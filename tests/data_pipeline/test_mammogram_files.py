@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from data_pipeline import mammogram_files
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 
 HEIGHT, WIDTH = 30, 41
 RNG = np.random.default_rng(0)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_pipeline import mias, outlines
-from data_pipeline.mammograms import Box, DataError, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Skip
 
 PROSE = """                  MiniMammographic Database
 

@@ -8,7 +8,8 @@ import pytest
 import tifffile
 
 from data_pipeline import outlines
-from data_pipeline.mammograms import Box, DataError, Lesion
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Lesion
 
 SHAPE = (40, 50)
 SQUARE = ((10, 20), (19, 20), (19, 29), (10, 29))  # 10 x 10 pixels

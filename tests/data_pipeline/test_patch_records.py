@@ -10,7 +10,8 @@ import pytest
 from make_record import record
 
 from data_pipeline import patch_records
-from data_pipeline.mammograms import DataError, Lesion, Mammogram
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Lesion, Mammogram
 from data_pipeline.patch_records import METADATA, PatchRecord, impute, read_metadata, write_tables
 from singan_jax.images.read import Image
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from data_pipeline import patches
-from data_pipeline.mammograms import Box, DataError
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box
 from data_pipeline.patches import (
     PatchSettings,
     healthy_patches,

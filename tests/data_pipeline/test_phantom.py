@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from data_pipeline import outlines, phantom
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from data_pipeline.phantom import features, lesions, mammogram, tissue
 from data_pipeline.phantom.mammogram import Exposure
 

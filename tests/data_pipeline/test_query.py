@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import pytest
 from make_record import record
 
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from data_pipeline.query import EXAMPLE, Query, is_query, parse, select
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True)

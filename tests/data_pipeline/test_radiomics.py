@@ -8,8 +8,10 @@ import pytest
 import tiny_bcdr
 from make_record import record
 
-from data_pipeline import bcdr, radiomics, tables
-from data_pipeline.mammograms import DataError, Lesion, Mammogram
+from data_pipeline import bcdr, radiomics
+from data_pipeline.errors import DataError
+from data_pipeline.files import tables
+from data_pipeline.mammograms import Lesion, Mammogram
 from data_pipeline.patch_records import write_tables
 
 KEYS = ("patient_id", "study_id", "series", "lesion_id", "segmentation_id", "image_view")

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from make_record import record
 
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from data_pipeline.splits import (
     Fold,
     Splits,

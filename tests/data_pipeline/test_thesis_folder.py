@@ -17,7 +17,8 @@ from data_pipeline import (
     thesis_folder,
     thesis_patches,
 )
-from data_pipeline.mammograms import Box, DataError, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Box, Skip
 from data_pipeline.patches import PatchSettings
 from data_pipeline.resizing import resize, resize_as_opencv
 

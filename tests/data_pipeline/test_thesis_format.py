@@ -8,7 +8,7 @@ import pytest
 from make_record import record
 
 from data_pipeline import thesis_format
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 
 ROW = {
     "file_name": "17.png",

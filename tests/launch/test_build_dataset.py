@@ -19,7 +19,8 @@ import tiny_bcdr
 from absl.testing import flagsaver
 
 from data_pipeline import load, mias, overview, query
-from data_pipeline.mammograms import DataError, Skip
+from data_pipeline.errors import DataError
+from data_pipeline.mammograms import Skip
 from launch import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from singan_jax.evaluate import inception, measures, sample_folder, summary, tex
 from singan_jax.evaluate.frechet import single_image_distance
 from singan_jax.images.read import from_float, write_png
 from singan_jax.scale.pyramid import Pyramid, build_pyramid
-from singan_jax.workdir.record import enroll
+from singan_jax.workdir.enroll import enroll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = singan_jax.Config(min_size=20, max_size=26)

@@ -15,7 +15,7 @@ from classify.cells import StudyError
 from classify.classifiers import kept, retest
 from classify.statistics import metrics, statistics
 from data_pipeline import query
-from data_pipeline.mammograms import DataError
+from data_pipeline.errors import DataError
 from singan_jax.images.read import write_png
 
 EVERYTHING = query.parse("bcdr_patches/all_24:all")

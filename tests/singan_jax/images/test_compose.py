@@ -21,7 +21,7 @@ from singan_jax.images.compose import Sweep
 from singan_jax.images.read import Image, write_png
 from singan_jax.scale import generate, train_scale, train_step
 from singan_jax.scale.pyramid import Pyramid, build_pyramid
-from singan_jax.workdir.record import enroll
+from singan_jax.workdir.enroll import enroll
 
 ITERATE = jax.jit(train_step.iterate, static_argnums=(0, 1))
 

@@ -12,9 +12,9 @@ import PIL.Image
 import pytest
 import tifffile
 
+from data_pipeline.files.find import find_images
 from singan_jax.config import Config
 from singan_jax.errors import ImageError
-from singan_jax.images.find import find_images
 from singan_jax.images.read import (
     Image,
     from_float,

@@ -1,10 +1,8 @@
-"""Writing files whole or not at all, and telling what differs between two settings.
-
-`singan_jax` and `data_pipeline` import nothing from each other, so each has a copy of this file; a
-test keeps the two identical.
-"""
+"""Files written whole or not at all; JSON; and what differs between two settings."""
 
 import contextlib
+import json
+import math
 import os
 import pathlib
 import uuid
@@ -44,6 +42,26 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     """Writes a file as `replacing` does; text as UTF-8."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON as every reader of it takes it: a number that is not finite becomes null.
+
+    Args:
+      value: of dictionaries, sequences, texts, numbers (NumPy's too), bool and None.
+      indent: blanks of a level; all on one line where None.
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):  # of NumPy
+        return _finite(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

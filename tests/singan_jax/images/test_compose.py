@@ -185,7 +185,7 @@ def test_with_mask_refuses(wrong, problem):
         compose.with_mask(tiny.image(1), wrong)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_samples_come_with_masks(tmp_path, channels):
     size = (16, 18)  # of the finest scale
     image = compose.with_mask(tiny.image(1, size, channels), mask(size))

@@ -376,7 +376,7 @@ def test_generated_masks_lie_on_generated_lesions(tmp_path):
     cut = PatchSettings(size=32, zooms=(2,))
     extract.extract(bcdr.read(tmp_path / "raw"), tmp_path / "out", cut, workers=1, progress=False)
     config = dataclasses.replace(
-        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=200
+        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=300
     )
     files = sorted((tmp_path / "out/patches").glob("*/*_z2.png"))
     images, _ = singan_jax.read_images([str(file) for file in files], config)

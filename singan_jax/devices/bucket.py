@@ -1,7 +1,7 @@
 """A bucket: all members of one shape and one config, which share pyramid, shapes and programs."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class ScaleShapes(NamedTuple):
 
 
 class Bucket:
-    """Pyramid and shapes of all members of one shape."""
+    """Pyramid and shapes of all members of one shape; see `shared_bucket`."""
 
     def __init__(self, config: Config, shape: tuple[int, int, int], images: int = 1):
         """`shape` is the (H, W, C) of an image; each member has `images` of them."""
@@ -58,7 +58,17 @@ class Bucket:
 
     def build_pyramid(self, images: Array) -> tuple[jax.Array, ...]:
         """The scales of images (members, images, H, W, C) that are on the devices."""
+        return self._build_pyramid(images)
+
+    @functools.cached_property
+    def _build_pyramid(self) -> Any:
         build = functools.partial(
             build_pyramid, pyramid=self.pyramid, uint8=self.config.uint8_resize
         )
-        return sharding.over_members(build)(images)
+        return sharding.over_members(build)
+
+
+@functools.lru_cache(maxsize=64)
+def shared_bucket(config: Config, shape: tuple[int, int, int], images: int = 1) -> Bucket:
+    """The `Bucket` of these arguments: the same one each time, so that its programs are too."""
+    return Bucket(config, shape, images)

@@ -60,7 +60,7 @@ class Compiler:
     def _compile(self, scale: int, members: int) -> ScalePrograms:
         members = sharding.padded_size(members)
         while True:
-            chunk = self._compile_chunk(scale, members)
+            chunk = _chunk(self.bucket, scale, members)
             if sharding.fits(chunk, _MEMORY_SHARE):
                 break
             if members == sharding.padded_size(1):
@@ -70,29 +70,35 @@ class Compiler:
                     "lower `config.max_size`"
                 )
             members = sharding.padded_size(members // 2)
-        shapes = self.bucket.shapes[scale]
-        begin = functools.partial(train_scale.begin, self.bucket.config, scale)
-        finish = functools.partial(
-            train_scale.finish, self.bucket.config, self.bucket.pyramid, scale
-        )
-        return ScalePrograms(
-            members,
-            _compiled(sharding.over_members(begin), members, shapes.start),
-            chunk,
-            _compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
-        )
-
-    def _compile_chunk(self, scale: int, members: int) -> Any:
-        bucket, shapes = self.bucket, self.bucket.shapes[scale]
-        scales = tuple(s.frozen for s in bucket.shapes[:scale])
-        chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
-        spread = sharding.over_members(chunk, shared=2, donate=(2,))
-        count = sharding.scalar_spec(jnp.int32)
-        return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+        begin, finish = _ends(self.bucket, scale, members)
+        return ScalePrograms(members, begin, chunk, finish)
 
     def close(self) -> None:
         """Stops the compiling thread."""
         self._thread.shutdown(cancel_futures=True)
+
+
+# A process that trains fleets of one shape again and again, as a notebook does, finds the programs
+# of the last ones here: even where they are compiled on disk, tracing them anew takes seconds.
+@functools.lru_cache(maxsize=64)
+def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
+    shapes = bucket.shapes[scale]
+    scales = tuple(s.frozen for s in bucket.shapes[:scale])
+    chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
+    spread = sharding.over_members(chunk, shared=2, donate=(2,))
+    count = sharding.scalar_spec(jnp.int32)
+    return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+
+
+@functools.lru_cache(maxsize=64)
+def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
+    shapes = bucket.shapes[scale]
+    begin = functools.partial(train_scale.begin, bucket.config, scale)
+    finish = functools.partial(train_scale.finish, bucket.config, bucket.pyramid, scale)
+    return (
+        _compiled(sharding.over_members(begin), members, shapes.start),
+        _compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
+    )
 
 
 def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from singan_jax.config import Config, validate
 from singan_jax.devices import sharding
-from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.bucket import shared_bucket
 from singan_jax.devices.preemption import Watch
 from singan_jax.devices.programs import Compiler
 from singan_jax.fleet import division
@@ -71,7 +71,9 @@ def train_fleet(
             log_run(folder)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
         pixels = _read(images, own)
-        compilers = {kind: Compiler(Bucket(config, *kind)) for kind in {p[0].kind for p in own}}
+        compilers = {
+            kind: Compiler(shared_bucket(config, *kind)) for kind in {p[0].kind for p in own}
+        }
         monitor.start(config, [(compilers[part[0].kind].bucket.pyramid, part) for part in own])
         try:
             for part in own:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from singan_jax.devices import sharding
-from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.bucket import Bucket, shared_bucket
 from singan_jax.images.read import from_float
 from singan_jax.samples import sample
 from singan_jax.scale.pyramid import stretch
@@ -51,13 +51,10 @@ class TrainedFleet:
         record = read_record(self.folder)
         self.config, self.members = record.config, record.members
         self.groups = record.groups()
-        self._buckets: dict[tuple[tuple[int, int, int], int], Bucket] = {}
 
     def bucket(self, member: Member) -> Bucket:
         """The pyramid and shapes of a member and all others like it."""
-        if member.kind not in self._buckets:
-            self._buckets[member.kind] = Bucket(self.config, *member.kind)
-        return self._buckets[member.kind]
+        return shared_bucket(self.config, *member.kind)
 
     def num_scales(self, member: Member) -> int:
         """Finished scales of a member; 0 before the coarsest is done."""

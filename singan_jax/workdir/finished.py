@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.bucket import Bucket, shared_bucket
 from singan_jax.scale.generate import FrozenScale
 from singan_jax.scale.networks import Array, Variables
 from singan_jax.workdir.checkpoint import Store
@@ -95,10 +95,8 @@ def failures(folder: str | pathlib.Path) -> list[Member]:
         return []
     record, found = read_record(folder), []
     current = {(member.group, member.index) for member in record.members}
-    buckets: dict[tuple[tuple[int, int, int], int], Bucket] = {}
     for group, members in record.groups().items():
-        kind = members[0].kind
-        bucket = buckets.setdefault(kind, Bucket(record.config, *kind))
+        bucket = shared_bucket(record.config, *members[0].kind)
         store = Store(group_folder(folder, group), read_only=True)
         everyone = range(len(members))
         done = finished_scales(store, everyone, bucket.pyramid.num_scales)

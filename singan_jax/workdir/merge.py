@@ -129,7 +129,7 @@ def _all_shards(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _listed(indices: Sequence[int], count: int) -> str:
     shown = ", ".join(map(str, indices[:20])) + (", ..." if indices[20:] else "")
-    return f"shard {shown} of {count} is"
+    return f"shard {shown} of {count} is" if len(indices) == 1 else f"shards {shown} of {count} are"
 
 
 def _merge(folder: pathlib.Path, shards: Sequence[pathlib.Path]) -> None:

@@ -240,7 +240,9 @@ def test_output_that_cannot_be_written(raw, tmp_path, build):
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a small disk"
 )
-@pytest.mark.parametrize("size", ["400k", "1m"])  # full while extracting, while packing
+@pytest.mark.parametrize(  # full while extracting, while packing
+    "size", [pytest.param("400k", marks=pytest.mark.slow), "1m"]
+)
 def test_a_full_disk_is_one_line_and_goes_on_later(raw, tmp_path, build, size):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -259,7 +261,10 @@ def test_a_full_disk_is_one_line_and_goes_on_later(raw, tmp_path, build, size):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("reached", ["extracted/*/patches/*/*_z2.png", "bcdr_patches/g1/*"])
+@pytest.mark.parametrize(
+    "reached",
+    ["extracted/*/patches/*/*_z2.png", pytest.param("bcdr_patches/g1/*", marks=pytest.mark.slow)],
+)
 def test_a_killed_build_goes_on(raw, tmp_path, build, reached):
     arguments = ["--source=bcdr", f"--raw_dir={raw}"]
     killed = process(*arguments, f"--data_dir={tmp_path / 'killed'}", "--workers=1")

@@ -119,6 +119,7 @@ def test_folder_that_cannot_be_written(inputs, tmp_path):
     assert "cannot be written (Not a directory); choose another --workdir" in line
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a small disk"
 )

@@ -185,7 +185,7 @@ def test_with_mask_refuses(wrong, problem):
         compose.with_mask(tiny.image(1), wrong)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_samples_come_with_masks(tmp_path, channels):
     size = (16, 18)  # of the finest scale
     image = compose.with_mask(tiny.image(1, size, channels), mask(size))
@@ -376,7 +376,7 @@ def test_generated_masks_lie_on_generated_lesions(tmp_path):
     cut = PatchSettings(size=32, zooms=(2,))
     extract.extract(bcdr.read(tmp_path / "raw"), tmp_path / "out", cut, workers=1, progress=False)
     config = dataclasses.replace(
-        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=200
+        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=300
     )
     files = sorted((tmp_path / "out/patches").glob("*/*_z2.png"))
     images, _ = singan_jax.read_images([str(file) for file in files], config)

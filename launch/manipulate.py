@@ -28,8 +28,9 @@ to the size that the member was trained at. Masks are white on black, or opaque 
 their input's size, and grow by 7 pixels (harmonize) or 20 (edit) with soft edges. Without --mask,
 the opaque part of a partly transparent input is its mask. Outside, the result is the training
 image, which the input is a changed copy of, as in the official code; --blend=input keeps the input
-there instead, which may then be any picture. For an edit without a mask, take paint. Training images are read from where they were in training; if they are elsewhere,
-or from a dataset, name them by --images (and --data_dir) as for train_fleet.
+there instead, which may then be any picture. For an edit without a mask, take paint. Training
+images are read from where they were in training; if they are elsewhere, or from a dataset, name
+them by --images (and --data_dir) as for train_fleet.
 
 Writes <out>/<member>/scale<n>_<k>.png, where n is the scale that it starts from, for animations
 scale<n>.gif or .webp; <out>/manifest.jsonl, a line per file; and without --start_scale, which makes

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
+from data_pipeline.errors import InputWarning
 from singan_jax.devices import sharding
 from singan_jax.errors import InputError
 from singan_jax.evaluate import diversity, filters, inception, memorisation, texture
@@ -80,6 +82,7 @@ def measure_fleet(
         read or has another size; or images are too small for the measures.
     """
     batches: dict[Any, list[Member]] = collections.defaultdict(list)
+    fleet.warn_of_unfinished(fleet.select(list(files)))
     for member in fleet.select(list(files)):
         if len(files[member.name]) < 2:
             raise InputError(
@@ -103,7 +106,17 @@ def measure_fleet(
                 for measured in _measure(fleet, batch, size, images, files, weights):
                     found[measured.member] = measured
                 bar.update(len(batch))
-    return [found[name] for name in files]
+    measured = [found[name] for name in files]
+    flat = [one.member for one in measured if np.isnan(one.of_real["contrast"])]
+    if flat:
+        others = f" (and {len(flat) - 1} more)" if flat[1:] else ""
+        warnings.warn(
+            f"{flat[0]}{others}: of one intensity everywhere, so it has no texture to compare, and "
+            "those measures are empty",
+            InputWarning,
+            stacklevel=2,
+        )
+    return measured
 
 
 def _measure(

@@ -177,7 +177,7 @@ def _task(settings: Mapping[str, Any], fleet: singan_jax.TrainedFleet) -> Manipu
             settings["input"], members, config
         )
     elif "input" in settings:
-        own["inputs"] = input_images.read(settings["input"], members, config)
+        own["inputs"] = input_images.read_matching(settings["input"], members, config)
     if settings.get("mask") is not None:
         own["masks"] = input_images.read_masks(settings["mask"], members, own["inputs"])
     match TASK.value:

@@ -106,8 +106,8 @@ def measure_fleet(
                 for measured in _measure(fleet, batch, size, images, files, weights):
                     found[measured.member] = measured
                 bar.update(len(batch))
-    measured = [found[name] for name in files]
-    flat = [one.member for one in measured if np.isnan(one.of_real["contrast"])]
+    in_order = [found[name] for name in files]
+    flat = [one.member for one in in_order if np.isnan(one.of_real["contrast"])]
     if flat:
         others = f" (and {len(flat) - 1} more)" if flat[1:] else ""
         warnings.warn(
@@ -116,7 +116,7 @@ def measure_fleet(
             InputWarning,
             stacklevel=2,
         )
-    return measured
+    return in_order
 
 
 def _measure(

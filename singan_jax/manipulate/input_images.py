@@ -30,7 +30,7 @@ from singan_jax.workdir.record import Member
 _BLUR = 5.0  # sigma of the masks' edges, pixels; as in the official code
 
 
-def read(path: str, members: Sequence[Member], config: Config) -> dict[str, Image]:
+def read_matching(path: str, members: Sequence[Member], config: Config) -> dict[str, Image]:
     """Reads an image for each member.
 
     Args:
@@ -56,16 +56,17 @@ def read_with_alpha(
     """Images whose alpha channels are their masks.
 
     Args:
-      path: see `read`.
+      path: see `read_matching`.
       members: those to read images for.
       config: of the members.
 
     Returns:
-      The images by member name, as `read` gives them, with the colours that the files store under
-      whatever transparency; and their masks, (H, W) bool, see `masks.marked`.
+      The images by member name, as `read_matching` gives them, with the colours that the files
+      store under whatever transparency; and their masks, (H, W) bool, see `masks.marked`.
 
     Raises:
-      ImageError: as of `read`; or an image has no alpha channel, or one that is opaque throughout.
+      ImageError: as of `read_matching`; or an image has no alpha channel, or one that is opaque
+        throughout.
     """
     files = _files(path, members)
     found = {file: _split(file, config) for file in sorted({*files.values()})}

@@ -32,8 +32,8 @@ LABEL = "SYNTHETIC: drawn by the phantom of singan-jax, not a patient"
 VERSION = 1  # of what the phantom draws; raise it where the same settings give other bytes
 LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs")
 
-# What `write_atomically` leaves where a run is killed while writing.
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+# What a run leaves that is killed while writing a file, now and before names had a mark.
+_UNFINISHED = re.compile(r"\.(.+\.[0-9a-f]{32}|bcdr_\w+\.csv|.+\.tif)\.tmp")
 
 Job = tuple[Path, PhantomSettings, Patient]
 Rows = dict[str, list[Row]]  # by table

@@ -107,16 +107,26 @@ def measure_fleet(
                     found[measured.member] = measured
                 bar.update(len(batch))
     in_order = [found[name] for name in files]
-    flat = [one.member for one in in_order if np.isnan(one.of_real["contrast"])]
-    if flat:
-        others = f" (and {len(flat) - 1} more)" if flat[1:] else ""
-        warnings.warn(
-            f"{flat[0]}{others}: of one intensity everywhere, so it has no texture to compare, and "
-            "those measures are empty",
-            InputWarning,
-            stacklevel=2,
-        )
+    _warn_of_flat(in_order)
     return in_order
+
+
+def _warn_of_flat(measured: Sequence[Measured]) -> None:
+    """Warns of members that have no value of texture, as there is none."""
+    real = [one.member for one in measured if np.isnan(one.of_real["contrast"])]
+    drawn = [one.member for one in measured if np.isnan(one.of_samples["spectrum_slope"]).any()]
+    for members, problem in (
+        (real, "of one intensity everywhere, so it has no texture to compare, and those measures"),
+        (
+            [member for member in drawn if member not in real],
+            "has samples of one intensity everywhere, so their spectrum slope, and its mean,",
+        ),
+    ):
+        if members:
+            others = f" (and {len(members) - 1} more)" if members[1:] else ""
+            verb = "are" if members is real else "is"
+            text = f"{members[0]}{others}: {problem} {verb} empty"
+            warnings.warn(text, InputWarning, stacklevel=3)
 
 
 def _measure(

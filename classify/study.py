@@ -33,7 +33,7 @@ from classify.plan import protocol, synthetic
 from classify.plan.config import GRID, StudyConfig
 from classify.plan.plan import Plan, make, table
 from classify.statistics import mistakes, split_counts, statistics, subgroups
-from data_pipeline.files.writing import differences, write_atomically
+from data_pipeline.files.writing import differences, to_json, write_atomically
 from singan_jax import runtime
 from singan_jax.workdir.record import locked
 
@@ -233,7 +233,7 @@ def _claim(
         if changes := differences(defaults | old, stated):
             raise StudyError(f"{folder}: holds another study ({changes}); choose another `workdir`")
     content = {"format": _FORMAT, "decides": stated, "study": plan.config.to_dict()}
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    write_atomically(path, to_json(content, indent=1) + "\n")
 
 
 def _settings(config: StudyConfig, singan: singan_jax.Config, backbone: str) -> dict[str, Any]:
@@ -280,6 +280,6 @@ def runs(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _log(folder: pathlib.Path, stages: Stages) -> None:
-    line = json.dumps({**runtime.provenance(), "seconds": stages.seconds}) + "\n"
+    line = to_json({**runtime.provenance(), "seconds": stages.seconds}) + "\n"
     with (folder / "runs.jsonl").open("a") as file:
         file.write(line)

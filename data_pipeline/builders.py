@@ -238,8 +238,9 @@ def prepare(
     tfds.disable_progress_bar()
     for name in tqdm.tqdm(config_names(size), "packing", unit="config", disable=not progress):
         folder = data_dir / builder_class.name / name / str(builder_class.VERSION)
-        for leftover in folder.parent.glob("incomplete.*"):  # of a run that was killed
-            shutil.rmtree(leftover)
+        for leftover in folder.parent.glob(f"incomplete.??????_{folder.name}"):
+            if leftover.is_dir():  # as TFDS names it, of a run that was killed
+                shutil.rmtree(leftover)
         if folder.exists():
             if _packed_digest(folder) == digest:
                 continue

@@ -124,7 +124,8 @@ def _values(line: str) -> str:
 
 def _films(root: pathlib.Path) -> dict[str, str]:
     """The names of the films' files, by the film's name in small letters."""
-    names = sorted(name for name in os.listdir(root) if name.lower().endswith(".pgm"))
+    there = (name for name in os.listdir(root) if not name.startswith("."))  # macOS' ._mdb001.pgm
+    names = sorted(name for name in there if name.lower().endswith(".pgm"))
     return {name[:-4].lower(): name for name in names}
 
 

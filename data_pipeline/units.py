@@ -32,7 +32,7 @@ import tqdm
 from data_pipeline import patch_records
 from data_pipeline.errors import DataError
 from data_pipeline.files import locking
-from data_pipeline.files.writing import differences, write_atomically
+from data_pipeline.files.writing import differences, to_json, write_atomically
 from data_pipeline.mammograms import Mammogram, Skip
 from data_pipeline.patch_records import PatchRecord
 
@@ -183,7 +183,7 @@ def finish(
         "records": [record.to_json() for record in unit.records],
         "skips": [dataclasses.asdict(skip) for skip in unit.skips],
     }
-    write_atomically(temporary / _CONTENT, json.dumps(content, allow_nan=False))
+    write_atomically(temporary / _CONTENT, to_json(content))
     temporary.rename(folder)
     return unit
 
@@ -231,7 +231,7 @@ def _begin(out: pathlib.Path, work: Work) -> None:
         versions = {name: importlib.metadata.version(name) for name in packages}
         versions["python"] = platform.python_version()
         content = plan | {"versions": versions, "command": sys.argv}
-        write_atomically(path, json.dumps(content, indent=1) + "\n")
+        write_atomically(path, to_json(content, indent=1) + "\n")
         return
     old = read_json(path)
     remedy = "choose another folder, or delete this one to start afresh"

@@ -27,7 +27,6 @@ configuration; all heads of a study take half a minute.
 """
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -39,7 +38,7 @@ import pandas as pd
 from absl import flags
 
 import singan_jax
-from data_pipeline.files.writing import write_atomically
+from data_pipeline.files.writing import to_json, write_atomically
 from launch import cli
 from launch.benchmarks import (
     conv,
@@ -96,7 +95,7 @@ def main() -> None:
             print(table.to_string(index=False), flush=True)
     machine = _machine()  # uses the devices
     if JSON.value:
-        text = json.dumps({**machine, "suites": suites}, indent=1)
+        text = to_json({**machine, "suites": suites}, indent=1)
         write_atomically(pathlib.Path(JSON.value), text + "\n")
     if PLOT.value:
         versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

@@ -23,12 +23,14 @@ animate        moves what is in the image
 retarget       new images of another size
 
 --input and --mask name a file, which then serves all members, or a folder of files named like the
-members. Inputs are stretched to the size that the member was trained at. Masks are white on black,
-of their input's size, and grow by 7 pixels (harmonize) or 20 (edit) with soft edges. Outside, the
-result is the training image, which the input is a changed copy of, as in the official code;
---blend=input keeps the input there instead, which may then be any picture. For an edit without a
-mask, take paint. Training images are read from where they were in training; if they are elsewhere,
-or from a dataset, name them by --images (and --data_dir) as for train_fleet.
+members; a mask may be named <member>_mask too, so that one folder holds both. Inputs are stretched
+to the size that the member was trained at. Masks are white on black, or opaque on transparent, of
+their input's size, and grow by 7 pixels (harmonize) or 20 (edit) with soft edges. Without --mask,
+the opaque part of a partly transparent input is its mask. Outside, the result is the training
+image, which the input is a changed copy of, as in the official code; --blend=input keeps the input
+there instead, which may then be any picture. For an edit without a mask, take paint. Training
+images are read from where they were in training; if they are elsewhere, or from a dataset, name
+them by --images (and --data_dir) as for train_fleet.
 
 Writes <out>/<member>/scale<n>_<k>.png, where n is the scale that it starts from, for animations
 scale<n>.gif or .webp; <out>/manifest.jsonl, a line per file; and without --start_scale, which makes
@@ -58,7 +60,8 @@ from singan_jax.errors import InputError
 from singan_jax.manipulate import input_images, manipulations, operations, output_files
 from singan_jax.manipulate.manipulations import Manipulation
 
-# The flags that each task takes, besides those that all take; it needs those in `NEEDED`.
+# The flags that each task takes, besides those that all take; it needs those in `NEEDED`, and
+# a mask, unless the input has one as its alpha channel.
 TASKS = {
     "harmonize": ("input", "mask", "start_scale", "num_samples", "blend"),
     "edit": ("input", "mask", "start_scale", "num_samples", "blend"),
@@ -67,7 +70,7 @@ TASKS = {
     "animate": ("start_scale", "num_frames", "alpha", "beta", "fps", "format"),
     "retarget": ("start_scale", "num_samples", "height", "width"),
 }
-NEEDED = ("input", "mask")
+NEEDED = ("input",)
 TRAINING_IMAGES = ("images", "data_dir")  # flags of tasks that may look at them
 
 TASK = flags.DEFINE_enum("task", None, list(TASKS), "what to do, see above", required=True)
@@ -76,7 +79,9 @@ OUT = flags.DEFINE_string("out", None, "folder to write to", required=True)
 MEMBERS = flags.DEFINE_list("members", None, "names of members; all that did not go wrong if unset")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise", lower_bound=0)
 flags.DEFINE_string("input", None, "image, or folder of images named like the members")
-flags.DEFINE_string("mask", None, "mask of the input, or folder of masks named like the members")
+flags.DEFINE_string(
+    "mask", None, "mask of the input, or folder of such; if unset, the input's alpha channel"
+)
 IMAGES = flags.DEFINE_list(
     "images", None, "training images, as for train_fleet; where they were in training if unset"
 )
@@ -167,9 +172,13 @@ def _task(settings: Mapping[str, Any], fleet: singan_jax.TrainedFleet) -> Manipu
         for name, value in settings.items()
         if name in ("blend", "factor", "alpha", "beta", "fps", "height", "width")
     }
-    if "input" in settings:
+    if "mask" in settings and settings["mask"] is None:
+        own["inputs"], own["masks"] = input_images.read_with_alpha(
+            settings["input"], members, config
+        )
+    elif "input" in settings:
         own["inputs"] = input_images.read_matching(settings["input"], members, config)
-    if "mask" in settings:
+    if settings.get("mask") is not None:
         own["masks"] = input_images.read_masks(settings["mask"], members, own["inputs"])
     match TASK.value:
         case "harmonize":

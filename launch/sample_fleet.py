@@ -9,6 +9,8 @@ Writes <out>/<member>/<k>.png, gray or RGB, of 8 or 16 bits, like the member's i
 <out>/manifest.jsonl, a line per sample: file, member, index, source (and its patient, where
 known), seed, start scale, output scale. The same seed gives the same samples. Where
 images were stretched for training (--config=thesis), samples come back at the image's own size.
+Of a fleet that is still training, samples are made by the scales that are finished, which a line
+says, and are smaller.
 
 How long: about 55 samples of 64 pixels a second on one CPU core. From start scale 0 the layout of
 the image is new; from 1 or 2 it is kept and details change; above that, samples resemble the image.

@@ -8,6 +8,7 @@ each whole, so that an interruption loses the one being computed.
 
 import hashlib
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from classify.cells import StudyError
 from data_pipeline.patch_records import pixels_digest
 from singan_jax.devices import sharding
 
+_PART = re.compile(r"[0-9a-f]{16}\.npz")
 BLOCK = 16  # patches that a device works on at a time
 _Patches = dict[str, tuple[np.ndarray, str]]  # by hash of the pixels: pixels and name
 
@@ -47,8 +49,9 @@ class FeatureCache:
         self._extract = sharding.over_members(lambda block, v: backbone.features(v, block), 1)
         if self._folder:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for path in sorted(self._folder.glob("*.npz")):
-                self._known |= self._read(path)
+            for path in sorted(self._folder.iterdir()):
+                if _PART.fullmatch(path.name):
+                    self._known |= self._read(path)
 
     def get(self, pixels: Sequence[np.ndarray], names: Sequence[str], progress: bool) -> np.ndarray:
         """The features of patches, computed where they are not known.

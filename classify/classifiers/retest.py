@@ -38,7 +38,8 @@ def read_models(patterns: Sequence[str]) -> list[KeptModel]:
     for pattern in patterns:
         path = pathlib.Path(pattern)
         if path.is_dir():
-            found = sorted(path.glob("*.safetensors"))
+            there = sorted(path.glob("*.safetensors"))
+            found = [path for path in there if not path.name.startswith(".")]  # as globs do
         elif glob.has_magic(pattern) and not path.exists():
             found = sorted(map(pathlib.Path, glob.glob(pattern, recursive=True)))
         else:

@@ -32,6 +32,9 @@ LABEL = "SYNTHETIC: drawn by the phantom of singan-jax, not a patient"
 VERSION = 1  # of what the phantom draws; raise it where the same settings give other bytes
 LIBRARIES = ("numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs")
 
+# What a run leaves that is killed while writing a file, now and before names had a mark.
+_UNFINISHED = re.compile(r"\.(.+\.[0-9a-f]{32}|bcdr_\w+\.csv|.+\.tif)\.tmp")
+
 Job = tuple[Path, PhantomSettings, Patient]
 Rows = dict[str, list[Row]]  # by table
 
@@ -53,8 +56,9 @@ def write(
     """
     try:
         _claim(root, settings)
-        for left in root.rglob(".*.tmp"):  # by a run that was killed while writing
-            left.unlink()
+        for left in root.rglob(".*.tmp"):
+            if _UNFINISHED.fullmatch(left.name):
+                left.unlink()
         patients = {
             name: [draw_patient(settings, name, n) for n in range(settings.patients(name))]
             for name in sets.SETS
@@ -116,13 +120,19 @@ def _claim(root: Path, settings: PhantomSettings) -> None:
                 f"{marker}: the phantom there has other settings or versions ({difference});"
                 " name another folder or remove this one"
             )
-    elif {*root.iterdir()} - {*root.glob(f".{marker.name}.*.tmp")}:  # what a kill may leave
+    elif any(not _is_bare(path.name) for path in root.iterdir()):
         raise DataError(
             f"{root}: is not empty and holds no phantom ({SYNTHETIC_MARK} is missing); name an"
             " empty folder, so that synthetic and real images are never mixed"
         )
     else:
         write_atomically(marker, text)
+
+
+def _is_bare(name: str) -> bool:
+    """Whether a folder that has nothing but files of such names counts as empty."""
+    of_systems = {"thumbs.db", "desktop.ini", "lost+found", "system volume information"}
+    return name.startswith(".") or name.lower() in of_systems
 
 
 def _description(settings: PhantomSettings) -> str:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
+from data_pipeline.errors import InputWarning
 from singan_jax.devices import sharding
 from singan_jax.errors import InputError
 from singan_jax.evaluate import diversity, filters, inception, memorisation, texture
@@ -80,6 +82,7 @@ def measure_fleet(
         read or has another size; or images are too small for the measures.
     """
     batches: dict[Any, list[Member]] = collections.defaultdict(list)
+    fleet.warn_of_unfinished(fleet.select(list(files)))
     for member in fleet.select(list(files)):
         if len(files[member.name]) < 2:
             raise InputError(
@@ -103,7 +106,27 @@ def measure_fleet(
                 for measured in _measure(fleet, batch, size, images, files, weights):
                     found[measured.member] = measured
                 bar.update(len(batch))
-    return [found[name] for name in files]
+    in_order = [found[name] for name in files]
+    _warn_of_flat(in_order)
+    return in_order
+
+
+def _warn_of_flat(measured: Sequence[Measured]) -> None:
+    """Warns of members that have no value of texture, as there is none."""
+    real = [one.member for one in measured if np.isnan(one.of_real["contrast"])]
+    drawn = [one.member for one in measured if np.isnan(one.of_samples["spectrum_slope"]).any()]
+    for members, problem in (
+        (real, "of one intensity everywhere, so it has no texture to compare, and those measures"),
+        (
+            [member for member in drawn if member not in real],
+            "has samples of one intensity everywhere, so their spectrum slope, and its mean,",
+        ),
+    ):
+        if members:
+            others = f" (and {len(members) - 1} more)" if members[1:] else ""
+            verb = "are" if members is real else "is"
+            text = f"{members[0]}{others}: {problem} {verb} empty"
+            warnings.warn(text, InputWarning, stacklevel=3)
 
 
 def _measure(

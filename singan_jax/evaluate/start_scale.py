@@ -30,8 +30,13 @@ def diversities(
 
     Returns:
       By name, one value for each start scale, from 0 on.
+
+    Raises:
+      WorkdirError: an unknown name, or a member with no finished scale.
     """
     members = fleet.select(names)
+    for member in members:
+        fleet.require_started(member)
     scales = {member.name: fleet.num_scales(member) for member in members}
     reals: dict[str, np.ndarray] = {}
     for group in {member.group for member in members}:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_pipeline.files.writing import replacing, write_atomically
+from data_pipeline.files.writing import replacing, to_json, write_atomically
 from singan_jax.evaluate import memorisation, texture
 from singan_jax.evaluate.measures import Measured
 
@@ -49,12 +48,20 @@ def row(measured: Measured) -> Row:
 
 
 def over_fleet(rows: Sequence[Row]) -> tuple[Row, Row]:
-    """Means over members, and standard deviations (with n - 1; NaN for one member)."""
-    columns = {name: [line[name] for line in rows] for name in rows[0] if name != "member"}
-    mean = {name: float(np.mean(values)) for name, values in columns.items()}
-    several = len(rows) > 1
+    """Means over the members that have a value, and standard deviations.
+
+    With n - 1, so NaN where one member has a value; both are NaN where none has.
+    """
+    columns = {
+        name: [line[name] for line in rows if np.isfinite(line[name])]
+        for name in rows[0]
+        if name != "member"
+    }
+    mean = {
+        name: float(np.mean(values)) if values else math.nan for name, values in columns.items()
+    }
     deviation = {
-        name: float(np.std(values, ddof=1)) if several else math.nan
+        name: float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
         for name, values in columns.items()
     }
     return {"member": "(mean)", **mean}, {"member": "(sd)", **deviation}
@@ -108,9 +115,9 @@ def write_summary(
             for line, one in zip(rows, measured, strict=True)
         ],
         "mean": mean,
-        "sd": {name: None if value != value else value for name, value in deviation.items()},
+        "sd": deviation,
     }
-    write_atomically(out / "measures.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(out / "measures.json", to_json(content, indent=1) + "\n")
     _plot(out / "measures.png", measured, rows)
     return rows
 

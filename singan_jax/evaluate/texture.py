@@ -7,6 +7,9 @@ import numpy as np
 GRAY_LEVELS = 32
 MEASURES = ("spectrum_slope", "contrast", "homogeneity", "energy", "correlation")
 
+# A range of intensities below this is no texture but rounding: half a level of 16 bits.
+_FLAT = 0.5 / 65535
+
 _NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1))  # rows and columns: 0, 45, 90 and 135 degrees
 
 
@@ -29,11 +32,12 @@ def spectrum_slope(intensity: jax.Array) -> jax.Array:
     and power-law noise", 2001), 2 for photographs, 0 for white noise.
 
     Args:
-      intensity: (H, W), not constant; it is multiplied by a Hann window, after its mean.
+      intensity: (H, W); it is multiplied by a Hann window, after its mean.
 
     Returns:
       The slope of a straight line through the logarithms of the radially averaged power, over rings
-      as wide as the lowest frequency, from the second one up to half a cycle a pixel.
+      as wide as the lowest frequency, from the second one up to half a cycle a pixel; NaN for a
+      constant intensity, which has none.
     """
     height, width = intensity.shape
     window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
@@ -46,7 +50,8 @@ def spectrum_slope(intensity: jax.Array) -> jax.Array:
     totals = jax.ops.segment_sum(power.ravel(), ring.ravel(), num_rings)[2:]
     means, frequency = totals / counts, np.log(sums / counts)
     centred = frequency - frequency.mean()
-    return -(centred @ jnp.log(means)) / (centred @ centred)
+    slope = -(centred @ jnp.log(means)) / (centred @ centred)
+    return jnp.where(intensity.max() - intensity.min() < _FLAT, jnp.nan, slope)
 
 
 def co_occurrence(intensity: jax.Array, low: jax.Array, high: jax.Array) -> dict[str, jax.Array]:
@@ -56,16 +61,22 @@ def co_occurrence(intensity: jax.Array, low: jax.Array, high: jax.Array) -> dict
       intensity: (H, W); cut into `GRAY_LEVELS` levels between `low` and `high`, those outside
         joining the first and last.
       low: intensity at the lower end.
-      high: intensity at the upper end, above `low`.
+      high: intensity at the upper end.
 
     Returns:
       `contrast`, `homogeneity`, `energy` and `correlation` (as scikit-image defines them) of the
-      symmetric matrix of direct neighbours, means over the four directions.
+      symmetric matrix of direct neighbours, means over the four directions; NaN where both ends are
+      the same, so that there are no levels.
     """
     position = (intensity - low) / (high - low) * GRAY_LEVELS
     levels = jnp.floor(position).clip(0, GRAY_LEVELS - 1).astype(int)
     found = [_haralick(_counts(levels, *offset)) for offset in _NEIGHBOURS]
-    return jax.tree.map(lambda *values: sum(values) / len(values), *found)
+    is_flat = high - low < _FLAT
+
+    def mean(*values: jax.Array) -> jax.Array:
+        return jnp.where(is_flat, jnp.nan, sum(values) / len(values))
+
+    return jax.tree.map(mean, *found)
 
 
 def _counts(levels: jax.Array, down: int, across: int) -> jax.Array:

@@ -1,6 +1,8 @@
 """Trains one group of a fleet: a loop over scales, slices and chunks around compiled programs."""
 
 import dataclasses
+import functools
+import math
 import pathlib
 import time
 from collections.abc import Sequence
@@ -10,12 +12,14 @@ import jax
 import numpy as np
 
 from singan_jax.devices import sharding
+from singan_jax.devices.bucket import Bucket
 from singan_jax.devices.preemption import Watch
 from singan_jax.devices.programs import Compiler, ScalePrograms
 from singan_jax.fleet.members import hypers, member_keys
 from singan_jax.fleet.monitor import Monitor
 from singan_jax.images.read import Image
 from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.pyramid import build_pyramid
 from singan_jax.scale.train_scale import Start, inherits
 from singan_jax.scale.train_step import ScaleState, Task
 from singan_jax.workdir import finished
@@ -24,6 +28,8 @@ from singan_jax.workdir.finished import FinishedScale, take
 from singan_jax.workdir.record import Member
 
 T = TypeVar("T")
+
+_NUMBERS = 2**24  # of images at full size, as floats at a time: 64 MiB, or one image a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +91,7 @@ class GroupTrainer:
         scales_in_all = bucket.pyramid.num_scales
         done = finished.finished_scales(self._store, self._places, scales_in_all)
         self._compiler.prefetch(done, size)
-        reals = self._pyramids()
+        reals = pyramids(bucket, self._images)
         scales = [finished.restore_scale(self._store, bucket, n, self._places) for n in range(done)]
         self._monitor.start_group(done)
         for scale in range(done, scales_in_all):
@@ -103,17 +109,6 @@ class GroupTrainer:
             scales.append(finished.restore_scale(self._store, bucket, scale, self._places))
             self._monitor.scale_done(bucket, self._members, scale, scales)
         self._store.close()
-
-    def _pyramids(self) -> list[np.ndarray]:
-        """Every scale of the group's images: (members, images, h, w, C) each.
-
-        On the host, as a group may be larger than the devices' memory; each slice takes its own.
-        """
-        images = np.stack([image.to_float() for image in self._images])
-        size = len(images)
-        on_devices = sharding.to_devices(sharding.padded(images, size))
-        scales = sharding.to_host(self._bucket.build_pyramid(on_devices), size)
-        return [np.asarray(scale) for scale in scales]
 
     def _left(self, scale: int, width: int) -> list[_Work]:
         """What is left to do at a scale, in pieces of at most `width` members."""
@@ -234,3 +229,25 @@ def _runs(places: set[int], width: int) -> list[range]:
         pieces = np.array_split(run, -(-len(run) // width))
         found += [range(int(piece[0]), int(piece[-1]) + 1) for piece in pieces]
     return found
+
+
+def pyramids(bucket: Bucket, images: Sequence[Image]) -> list[np.ndarray]:
+    """Every scale of members' images: (members, images, h, w, C) each, coarsest first.
+
+    On the host, as a group may be larger than the devices' memory; each slice takes its own. At
+    full size they become floats a few members at a time, all by one program.
+    """
+    build = functools.partial(
+        build_pyramid, pyramid=bucket.pyramid, uint8=bucket.config.uint8_resize
+    )
+    program = sharding.over_members(build)
+    shape = (bucket.images, *images[0].shape)
+    together = sharding.padded_size(min(len(images), max(1, _NUMBERS // math.prod(shape))))
+    parts = []
+    for start in range(0, len(images), together):
+        piece = images[start : start + together]
+        floats = np.empty((together, *shape), np.float32)
+        for n in range(together):
+            floats[n] = piece[n].to_float() if n < len(piece) else floats[n - 1]
+        parts.append(sharding.to_host(program(sharding.to_devices(floats)), len(piece)))
+    return [np.concatenate(scale) for scale in zip(*parts, strict=True)]

@@ -10,8 +10,6 @@ Where several processes train together, each writes about its own members: all b
 metrics_0001.jsonl, tensorboard/_0001 and so on, and the bar shows the first one's share.
 """
 
-import json
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -20,6 +18,7 @@ import jax
 import numpy as np
 import tqdm
 
+from data_pipeline.files.writing import to_json
 from singan_jax.config import Config
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
@@ -72,7 +71,7 @@ class Monitor:
 
     def compiled(self, scale: int, seconds: float) -> None:
         """The programs of a scale are ready, after `seconds` of waiting for them."""
-        self._lines.write(json.dumps({"scale": scale, "compile_wait_s": round(seconds, 3)}) + "\n")
+        self._lines.write(to_json({"scale": scale, "compile_wait_s": round(seconds, 3)}) + "\n")
 
     def resumed(self, scale: int, members: Sequence[Member], step: int) -> None:
         """Training of these members at a scale starts at iteration `step`."""
@@ -90,9 +89,9 @@ class Monitor:
         """Iterations `start` to `stop` are done; `metrics` holds a mean per member."""
         rate = (stop - start) / seconds
         for n, member in enumerate(members):
-            row = {name: _finite(metrics[name][n]) for name in METRICS}
+            row = {name: metrics[name][n] for name in METRICS}
             line = {"member": member.name, "scale": scale, "step": stop, "steps_per_s": rate}
-            self._lines.write(json.dumps({**line, **row}) + "\n")
+            self._lines.write(to_json({**line, **row}) + "\n")
         self._lines.flush()
         self._iterations += stop - start
         for name in METRICS:
@@ -121,10 +120,8 @@ class Monitor:
             line = {"member": member.name, "scale": scale, "finished": True}
             amp = float(newest.frozen.noise_amp[n])
             failed_at = int(newest.failed_at[n])
-            line |= {"noise_amp": _finite(amp)} | (
-                {"failed_at": failed_at} if failed_at >= 0 else {}
-            )
-            self._lines.write(json.dumps(line) + "\n")
+            line |= {"noise_amp": amp} | ({"failed_at": failed_at} if failed_at >= 0 else {})
+            self._lines.write(to_json(line) + "\n")
             if failed_at >= 0 and self._bar is not None:
                 self._bar.write(
                     f"{member.source}: training went wrong at scale {scale}, iteration "
@@ -175,8 +172,3 @@ def _open_lines(path: pathlib.Path) -> TextIO:
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
     return path.open("a")
-
-
-def _finite(value: Any) -> float | None:
-    """The number, or None where it is not finite: JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
+from singan_jax.fleet.group import pyramids
 from singan_jax.images.read import Image, read_image
 from singan_jax.manipulate import input_images
 from singan_jax.samples.sample import SamplePlan
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
           ImageError: an image cannot be read.
           WorkdirError: it has changed since, or a member was trained on several.
         """
-        pixels = []
+        images = []
         for member in self.members:
             if member.images > 1:
                 raise WorkdirError(
@@ -78,10 +78,8 @@ class Batch(NamedTuple):
                     f"{member.source}: differs from the image that {member.name!r} was trained "
                     "on; restore it"
                 )
-            pixels.append(image.to_float())
-        members = len(pixels)
-        stacked = sharding.to_devices(sharding.padded(np.stack(pixels), members))
-        return np.asarray(sharding.to_host(self.bucket.build_pyramid(stacked)[scale], members))
+            images.append(image)
+        return pyramids(self.bucket, images)[scale]
 
     def unstretched(self, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Images (members, count, h, w, C) of stretched members at `size`; of others as is."""

@@ -3,6 +3,8 @@
 import abc
 import dataclasses
 import io
+import itertools
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +24,7 @@ HARMONIZE_RADIUS = 7  # of the disks by which masks grow, as in the official cod
 EDIT_RADIUS = 20
 BLENDS = ("training", "input")
 RETRAINS = ("fresh", "continue")
+_UNIT = {"gif": 10, "webp": 1}  # of the durations of frames, milliseconds
 
 
 def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -270,8 +273,17 @@ class Animation(Manipulation):
         first, *rest = map(PIL.Image.fromarray, levels)
         buffer = io.BytesIO()
         options: dict[str, Any] = {"quality": 90} if self.suffix == "webp" else {}
-        options |= {"duration": round(1000 / self.fps), "loop": 0}
+        options |= {"duration": self._durations(len(levels)), "loop": 0}
         first.save(buffer, self.suffix.upper(), save_all=True, append_images=rest, **options)
         file = path.with_name(f"{path.name}.{self.suffix}")
         write_atomically(file, buffer.getvalue())
         return [file]
+
+    def _durations(self, count: int) -> list[int]:
+        """Milliseconds of each frame, so that none ends further from its time than by rounding.
+
+        GIF counts in hundredths of a second, so frames take turns in being longer and shorter.
+        """
+        unit = _UNIT[self.suffix]
+        ends = [math.floor(1000 * n / (self.fps * unit) + 0.5) for n in range(count + 1)]
+        return [unit * (end - start) for start, end in itertools.pairwise(ends)]

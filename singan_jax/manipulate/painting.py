@@ -12,6 +12,7 @@ around the coarse image stays zero in training, as it is when a painting goes in
 """
 
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sklearn.cluster
+import sklearn.exceptions
 import tqdm
 
 from singan_jax.config import Config
@@ -37,10 +39,27 @@ _CHUNK = 20  # iterations between two updates of the progress bar
 
 
 def palette(image: np.ndarray) -> np.ndarray:
-    """The main colours of an (H, W, C) image by k-means: (COLOURS, C)."""
+    """The main colours of an (H, W, C) image by k-means: (COLOURS, C).
+
+    Where it has fewer, the last of them is repeated, which changes nothing in what `quantise` does.
+    """
     pixels = image.reshape(-1, image.shape[-1])
-    means = sklearn.cluster.KMeans(COLOURS, n_init=10, random_state=0).fit(pixels)
-    return means.cluster_centers_.astype(np.float32)
+    count = min(COLOURS, len(np.unique(pixels, axis=0)))
+    while (centres := _centres(pixels, count)) is None:
+        count -= 1
+    return np.pad(centres, ((0, COLOURS - count), (0, 0)), mode="edge")
+
+
+def _centres(pixels: np.ndarray, count: int) -> np.ndarray | None:
+    """The centres of clusters; None where pixels that rounding alone tells apart have fewer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", sklearn.exceptions.ConvergenceWarning)
+        try:
+            means = sklearn.cluster.KMeans(count, n_init=10, random_state=0).fit(pixels)
+        except sklearn.exceptions.ConvergenceWarning:
+            return None
+    centres: np.ndarray = means.cluster_centers_.astype(np.float32)
+    return centres
 
 
 def quantise(images: jax.Array, colours: jax.Array) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipeline.files.writing import write_atomically
+from data_pipeline.files.writing import to_json, write_atomically
 from singan_jax import runtime
 from singan_jax.images import pictures
 from singan_jax.images.read import Image, png_bytes
@@ -70,7 +69,7 @@ def write_page(
                 shown, _stages(fleet, group, shown, pictures, num_samples, seed), strict=True
             ):
                 sections.append(_section(member, stages))
-    record = json.dumps({"config": fleet.config.to_dict(), **runtime.provenance()}, indent=1)
+    record = to_json({"config": fleet.config.to_dict(), **runtime.provenance()}, indent=1)
     text = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

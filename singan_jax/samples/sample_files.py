@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import tqdm
 
-from data_pipeline.files.writing import differences, write_atomically
+from data_pipeline.files.writing import differences, to_json, write_atomically
 from singan_jax import runtime
 from singan_jax.errors import InputError
 from singan_jax.images.read import write_png
@@ -61,6 +61,7 @@ def write_samples(
     sizes = {"scale_v": scale_v, "scale_h": scale_h}
     settings = {"workdir": str(fleet.folder), "seed": seed, "start_scale": start_scale, **sizes}
     members = fleet.select(names)
+    fleet.warn_of_unfinished(members)
     key = jax.random.key(seed)
     drawn = [
         (start, fleet.sample(num_samples, key, names=chosen, start_scale=start, **sizes))
@@ -92,7 +93,7 @@ def _by_start_scale(
 
 def write_manifest(out: pathlib.Path, lines: Sequence[dict[str, Any]]) -> None:
     """Writes manifest.jsonl."""
-    write_atomically(out / "manifest.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_atomically(out / "manifest.jsonl", "".join(to_json(line) + "\n" for line in lines))
 
 
 def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
@@ -115,7 +116,7 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
     if old != settings:
         changes = differences(old, settings)
         raise InputError(f"{out}: holds other samples ({changes}); choose another `out`")
-    text = json.dumps({"settings": settings, **runtime.provenance()}, indent=1)
+    text = to_json({"settings": settings, **runtime.provenance()}, indent=1)
     write_atomically(record, text + "\n")
 
 

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import pathlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipeline.errors import InputWarning
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket, shared_bucket
 from singan_jax.images.read import from_float
 from singan_jax.samples import sample
-from singan_jax.scale.pyramid import stretch
+from singan_jax.scale.pyramid import Pyramid, stretch
 from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.finished import FinishedScale
@@ -62,6 +64,26 @@ class TrainedFleet:
         store = Store(finished.group_folder(self.folder, member.group), read_only=True)
         everyone = range(len(self.groups[member.group]))
         return finished.finished_scales(store, everyone, bucket.pyramid.num_scales)
+
+    def require_started(self, member: Member) -> None:
+        """Raises `WorkdirError` where a member has no finished scale."""
+        if not self.num_scales(member):
+            raise WorkdirError(
+                f"{self.folder}: {member.name!r} has no finished scale yet; go on with "
+                "`train_fleet`"
+            )
+
+    def warn_of_unfinished(self, members: Sequence[Member]) -> None:
+        """Warns, once for all members in the same state, where some scales but not all lack."""
+        first = {member.group: member for member in reversed(members)}
+        done_in = {group: self.num_scales(member) for group, member in first.items()}
+        alike: dict[tuple[int, Pyramid], list[Member]] = {}
+        for member in members:
+            done, pyramid = done_in[member.group], self.bucket(member).pyramid
+            if 0 < done < pyramid.num_scales:
+                alike.setdefault((done, pyramid), []).append(member)
+        for (done, pyramid), those in alike.items():
+            warnings.warn(_about_unfinished(done, pyramid, those), InputWarning, stacklevel=3)
 
     def scales(self, group: int) -> list[FinishedScale[np.ndarray]]:
         """The finished scales of a group's members, stacked by `Member.index`."""
@@ -128,12 +150,8 @@ class TrainedFleet:
         parts = []
         for group in dict.fromkeys(member.group for member in chosen):
             members = [member for member in chosen if member.group == group]
+            self.require_started(members[0])
             scales = self.scales(group)
-            if not scales:
-                raise WorkdirError(
-                    f"{self.folder}: {members[0].name!r} has no finished scale yet; go "
-                    "on with `train_fleet`"
-                )
             bucket = self.bucket(members[0])
             plan = sample.SamplePlan(
                 self.config,
@@ -146,6 +164,20 @@ class TrainedFleet:
             )
             parts.append(_draw_group(plan, members, scales, key, num_samples))
         return itertools.chain.from_iterable(parts)
+
+
+def _about_unfinished(done: int, pyramid: Pyramid, members: Sequence[Member]) -> str:
+    others = f" (and {len(members) - 1} more)" if members[1:] else ""
+    verb = "is" if done == 1 else "are"
+    (height, width), (rows, columns) = pyramid.sizes[done - 1], pyramid.sizes[-1]
+    if pyramid.stretch_size is not None:  # samples come back at the image's own size
+        lack = "samples lack the detail of the others"
+    else:
+        lack = f"samples have {width}x{height} pixels instead of {columns}x{rows}"
+    return (
+        f"{members[0].name}{others}: {done} of {pyramid.num_scales} scales {verb} finished; "
+        f"{lack}; go on with `train_fleet`"
+    )
 
 
 def _draw_group(

@@ -30,6 +30,8 @@ from singan_jax.workdir.record import require_space
 T = TypeVar("T")
 
 _NAME = re.compile(r"scale_(\d+)_members_(\d+)-(\d+)(?:_step_(\d+))?")
+# As orbax names what it is still writing; up to 0.11 it added the time.
+_UNFINISHED = re.compile(_NAME.pattern + r"\.orbax-checkpoint-tmp(-\d+)?")
 
 
 class CheckpointName(NamedTuple):
@@ -118,15 +120,23 @@ class Store:
         return ocp.AsyncCheckpointer(handler, async_options=here, multiprocessing_options=alone)
 
     def clean(self) -> None:
-        """Removes what interrupted saves left; call it only while nobody trains in the folder."""
-        for path in self._folder.iterdir() if self._folder.exists() else ():
-            if CheckpointName.parse(path.name) is None:
-                shutil.rmtree(path)
+        """Removes what interrupted saves left; call it only while nobody trains in the folder.
+
+        All else stays: people and systems put files of their own anywhere.
+        """
+        for path in self._folders():
+            if _UNFINISHED.fullmatch(path.name):
+                # NFS keeps what another process has open; the save that it stops, if any, tells.
+                shutil.rmtree(path, ignore_errors=True)
 
     def names(self) -> list[CheckpointName]:
         """All complete checkpoints, sorted by their folders."""
-        paths = sorted(self._folder.iterdir()) if self._folder.exists() else []
-        return [name for path in paths if (name := CheckpointName.parse(path.name))]
+        return [name for path in self._folders() if (name := CheckpointName.parse(path.name))]
+
+    def _folders(self) -> list[pathlib.Path]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(path for path in self._folder.iterdir() if path.is_dir())
 
     def save(self, name: CheckpointName, tree: Any) -> None:
         """Starts saving host arrays; removes what they supersede once the save is complete.

@@ -13,10 +13,11 @@ import contextlib
 import dataclasses
 import pathlib
 import re
-import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from data_pipeline.errors import InputWarning
 from data_pipeline.files.writing import replacing
 from singan_jax.errors import InputError
 from singan_jax.scale.pyramid import Pyramid
@@ -33,6 +34,7 @@ from singan_jax.workdir.record import (
 
 _NAME = re.compile(r"(\d+)-of-(\d+)")
 _DONE = ".merged"  # what is left of the shards once fleet.json is there
+_OURS = re.compile(r"fleet\.json|runs\.jsonl|metrics(_\d+)?\.jsonl|\.lock|\..+\.[0-9a-f]{32}\.tmp")
 _T = TypeVar("_T")
 
 
@@ -104,8 +106,31 @@ def merge(workdir: str | pathlib.Path) -> FleetRecord:
             _merge(folder, shards)
         elif not (folder / "fleet.json").exists():
             raise WorkdirError(f"{folder}: holds no shards; train them with `shard` first")
-        shutil.rmtree(folder / _DONE, ignore_errors=True)
+        _clear(folder / _DONE)
     return read_record(folder)
+
+
+def _clear(done: pathlib.Path) -> None:
+    """Removes what is left of merged shards; what is not of a fleet stays, which a warning says."""
+    if not done.is_dir():
+        return
+    for shard in done.iterdir():
+        if not (_NAME.fullmatch(shard.name) and shard.is_dir()):
+            continue
+        for path in shard.iterdir():
+            if _OURS.fullmatch(path.name) and path.is_file():
+                path.unlink()
+        for path in (shard / "groups", shard / "pictures", shard):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                path.rmdir()
+    with contextlib.suppress(OSError):
+        done.rmdir()
+    if left := [path for path in done.rglob("*") if not path.is_dir()]:
+        others = f" (and {len(left) - 1} more)" if left[1:] else ""
+        problem = "is no part of a fleet, and was among the shards"
+        warnings.warn(
+            f"{left[0]}{others}: {problem}; move or remove it", InputWarning, stacklevel=3
+        )
 
 
 def _all_shards(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 from data_pipeline.files import locking
-from data_pipeline.files.writing import write_atomically
+from data_pipeline.files.writing import to_json, write_atomically
 from singan_jax import runtime
 from singan_jax.config import Config
 from singan_jax.errors import InputError
@@ -128,13 +128,13 @@ def write_record(folder: pathlib.Path, record: FleetRecord) -> None:
         "members": [dataclasses.asdict(member) for member in record.members],
         "retired": [dataclasses.asdict(member) for member in record.retired],
     }
-    write_atomically(folder / "fleet.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / "fleet.json", to_json(content, indent=1) + "\n")
 
 
 def log_run(folder: pathlib.Path) -> None:
     """Appends this process' command, versions and devices to runs.jsonl."""
     with (folder / "runs.jsonl").open("a") as file:
-        file.write(json.dumps(runtime.provenance()) + "\n")
+        file.write(to_json(runtime.provenance()) + "\n")
 
 
 def require_space(folder: pathlib.Path, size: int) -> None:

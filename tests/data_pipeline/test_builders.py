@@ -245,8 +245,16 @@ def test_packing_that_was_cut_short_goes_on(raw, data_dir, tmp_path, monkeypatch
     killed = tmp_path / "bcdr_patches/g2_16/incomplete.ABCDEF_1.0.0"
     killed.mkdir()
     (killed / "half").write_text("of a run that was killed")
+    strays = [killed.with_name(name) for name in ("incomplete.txt", ".DS_Store")]
+    strays += [tmp_path / "extracted/bcdr_patches_16/patches/Thumbs.db"]
+    strays += [killed.with_name("incomplete.ABCDEF_notes") / "x"]
+    for path in strays:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("stray")
     prepare(raw, tmp_path)
     assert packed(tmp_path) == packed(data_dir)
+    assert not killed.exists()
+    assert all(path.exists() for path in strays)
 
 
 def test_what_changed_is_packed_anew(raw, tmp_path):

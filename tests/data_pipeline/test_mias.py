@@ -45,6 +45,14 @@ def make(tmp_path):
     return make
 
 
+def test_what_systems_leave_in_the_folder_is_no_film(make):
+    root = make()
+    expected = mias.read(root)
+    for name in (".DS_Store", "._mdb001.pgm", ".nfs0001", "Thumbs.db"):
+        (root / name).write_text("stray")
+    assert mias.read(root) == expected
+
+
 @pytest.mark.parametrize("newline", ["\n", " \r\n"])
 def test_films_and_what_is_known_of_them(make, newline):
     root = make(newline=newline)

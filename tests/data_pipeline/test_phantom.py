@@ -295,6 +295,20 @@ def test_a_run_cut_short_is_completed(tmp_path, monkeypatch, error, after):
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+def test_what_others_left_in_the_folder_stays(tmp_path):
+    strays = [tmp_path / name for name in (".DS_Store", "Thumbs.db", ".notes.tmp", "lost+found/x")]
+    for path in strays:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("stray")
+    phantom.write(tmp_path, TINY, progress=False, workers=1)
+    phantom.write(tmp_path, TINY, progress=False, workers=1)
+    assert [path.read_text() for path in strays] == ["stray"] * 4
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/scan.tif").write_text("of a patient")
+    with pytest.raises(DataError, match="is not empty and holds no phantom"):
+        phantom.write(tmp_path / "other", TINY, progress=False, workers=1)
+
+
 def test_progress_is_shown_on_request(tmp_path, capsys):
     phantom.write(tmp_path / "a", TINY, progress=False, workers=1)
     assert capsys.readouterr() == ("", "")

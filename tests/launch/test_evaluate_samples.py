@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -255,3 +256,37 @@ def test_the_command_refuses_other_images(folder, tmp_path):
     assert status == 2
     assert line.endswith("has changed since training; name it by --images")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["of one intensity", "of two colours"])
+def test_degenerate_pictures_are_measured_without_a_librarys_warning(tmp_path, kind):
+    stripes = (np.arange(30) // 3 % 2)[None, :, None] * np.ones((27, 1, 1), int)
+    second = [0, 255, 0] if kind == "of one intensity" else [10, 20, 250]
+    pixels = np.where(stripes, second, [255, 0, 0]).astype(np.uint8)
+    write_png(tmp_path / "odd.png", pixels)
+    found, _ = singan_jax.read_images([str(tmp_path / "odd.png")], CONFIG)
+    enroll(tmp_path, found, CONFIG)
+    fleet = singan_jax.load_fleet(tmp_path)
+    files = {"odd": [tmp_path / f"{n}.png" for n in range(COUNT)]}
+    for n, file in enumerate(files["odd"]):
+        write_png(file, tiny.image(10 + n, (24, 26)).pixels)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        measured = measures.measure_fleet(fleet, {"odd": found[0]}, files, quiet=True)
+        rows = summary.write_summary(tmp_path / "out", measured, {})
+    said = [str(warning.message) for warning in heard]
+    flat = kind == "of one intensity"
+    assert len(said) == flat
+    assert all(line.startswith("odd: of one intensity everywhere, so it") for line in said)
+    assert "contrast" in summary.table(rows)
+
+    def refuse(token):
+        raise AssertionError(token)
+
+    content = json.loads((tmp_path / "out/measures.json").read_text(), parse_constant=refuse)
+    (line,) = content["members"]
+    assert (line["contrast_real"] is None) == flat
+    assert (line["spectrum_slope_real"] is None) == flat
+    assert (content["mean"]["contrast"] is None) == flat
+    assert line["diversity"] > 0
+    assert content["sd"]["diversity"] is None  # of one member

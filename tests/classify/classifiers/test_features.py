@@ -80,6 +80,20 @@ def test_each_patch_is_computed_once_and_kept(backbone, tmp_path, monkeypatch):
     )
 
 
+def test_what_others_left_among_the_parts_is_no_part(backbone, tmp_path, monkeypatch):
+    pixels = patches(2)
+    expected = FeatureCache(tmp_path, backbone).get(pixels, names(pixels), progress=False)
+    (part,) = tmp_path.rglob("*.npz")
+    strays = [part.with_name(name) for name in (f"._{part.name}", f"copy of {part.name}", "x.npz")]
+    for path in strays:
+        path.write_text("stray")
+    again = FeatureCache(tmp_path, backbone)
+    monkeypatch.setattr(again, "_extract", None)
+    found = again.get(pixels, names(pixels), progress=False)
+    np.testing.assert_array_equal(found, expected)
+    assert all(path.exists() for path in strays)
+
+
 def test_an_interruption_loses_one_part(backbone, tmp_path, monkeypatch):
     pixels = patches(3 * 2 * jax.device_count())
     cache = FeatureCache(tmp_path, backbone)

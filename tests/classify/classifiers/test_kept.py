@@ -139,6 +139,7 @@ def test_features_may_be_kept_and_are_the_studys(heads):
 
 def test_seen_patients_are_left_out_unless_asked_for(heads):
     done, folder = heads
+    (folder / "models/._stray.safetensors").write_text("what macOS leaves")
     models = retest.read_models([str(folder / "models")])
     assert len(models) == 6
     with pytest.raises(StudyError, match="have seen all these patients in training; choose others"):

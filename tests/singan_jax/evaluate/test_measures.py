@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage, signal
 from skimage import feature, metrics
 
-from singan_jax.evaluate import diversity, filters, memorisation, texture
+from singan_jax.evaluate import diversity, filters, memorisation, summary, texture
 from singan_jax.evaluate.frechet import moments
 
 
@@ -240,3 +240,26 @@ def test_moments_of_responses_are_in_units_of_the_real_ones():
     stripes = np.broadcast_to(real[:1], real.shape)
     for tree in filters.response_moments(stripes, samples):
         assert all(np.isfinite(x).all() and np.abs(x).max() < 1e6 for x in jax.tree.leaves(tree))
+
+
+def test_what_has_no_gray_levels_has_no_texture():
+    levels = draw(3, 20, 24, 1)[..., 0]
+    flat = np.stack([levels, 0.9 - levels, np.zeros_like(levels)], -1).astype(np.float32)
+    found = texture.texture(jnp.asarray(flat), flat.mean(-1).min(), flat.mean(-1).max())
+    assert set(found) == set(texture.MEASURES)
+    assert all(np.isnan(value) for value in found.values())
+    dim = levels[..., None] * 2e-5  # two levels of 16 bits are levels
+    shown = texture.texture(jnp.float32(dim), dim.min(), dim.max())
+    assert all(np.isfinite(value) for value in shown.values())
+
+
+def test_the_fleets_mean_is_over_members_that_have_a_value():
+    rows = [
+        {"member": name, "samples": 2, "contrast": value}
+        for name, value in (("a", 1.0), ("b", np.nan), ("c", 4.0))
+    ]
+    mean, deviation = summary.over_fleet(rows)
+    assert (mean["contrast"], deviation["contrast"]) == (2.5, np.std([1, 4], ddof=1))
+    mean, deviation = summary.over_fleet(rows[1:2])
+    assert np.isnan(mean["contrast"])
+    assert np.isnan(deviation["contrast"])

@@ -346,6 +346,20 @@ def test_the_palette_of_five_colours_is_these():
     np.testing.assert_allclose(found[order], colours, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_an_image_of_few_colours_has_them_as_its_palette(count, recwarn):
+    colours = np.linspace(-1, 1, 3 * count).reshape(count, 3).astype(np.float32)
+    image = colours[np.arange(12 * 14).reshape(12, 14) % count]
+    # What a resize leaves: colours that differ by rounding alone.
+    image += np.random.default_rng(0).uniform(-6e-8, 6e-8, image.shape).astype(np.float32)
+    palette = painting.palette(image)
+    assert palette.shape == (painting.COLOURS, 3)
+    np.testing.assert_allclose(
+        painting.quantise(jnp.asarray(image), jnp.asarray(palette)), image, rtol=0, atol=1e-6
+    )
+    assert not recwarn.list
+
+
 def nearest_colours(images, colours):
     _, nearest = scipy.spatial.KDTree(colours).query(images)
     return colours[nearest]
@@ -466,6 +480,31 @@ def test_animations_are_files_that_play(tmp_path, suffix, channels):
             assert np.abs(shown - image).mean() < 10  # compressed; other frames are 42 away
 
 
+def shown_for(file):
+    """The durations that a file of frames states, milliseconds."""
+    with PIL.Image.open(file) as frames:
+        durations = []
+        for n in range(frames.n_frames):
+            frames.seek(n)
+            frames.load()
+            durations.append(frames.info["duration"])
+    return durations
+
+
+@pytest.mark.parametrize("fps", [1, 7, 15, 24, 30, 40, 47, 50])
+@pytest.mark.parametrize(("suffix", "unit", "least"), [("gif", 10, 20), ("webp", 1, 20)])
+def test_frames_last_as_long_as_asked_for(tmp_path, fps, suffix, unit, least):
+    frames = np.random.default_rng(0).uniform(-1, 1, (61, 4, 4, 1))
+    (file,) = manipulations.Animation(fps=fps, suffix=suffix).save(tmp_path / "moving", frames, 8)
+    durations = shown_for(file)
+    assert len(durations) == 61
+    assert min(durations) >= least
+    assert max(durations) - min(durations) in (0, unit)
+    ends = np.cumsum(durations)
+    asked = 1000 / fps * np.arange(1, 62)
+    assert np.abs(ends - asked).max() <= unit / 2 + 1e-9
+
+
 def test_an_animation_is_one_file_a_start_scale(fleet, tmp_path):
     task = manipulations.Animation(alpha=0.0)
     assert write(fleet, tmp_path / "out", task, 3, names=["rgb1"]) == 3
@@ -557,15 +596,20 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path):
     mask[3:5] = 255
     write_png(tmp_path / "mask.png", mask)
     write_png(tmp_path / "fits.png", np.pad(mask, ((0, 3), (0, 0), (0, 0)))[:, :19])
-    rgb, gray = f"--input={images}/rgb1.png", f"--input={folder}/gray.png"
+    rgb = f"--input={images}/rgb1.png"
+    (tmp_path / "twins").mkdir()
+    for suffix in ("jpg", "png"):
+        PIL.Image.fromarray(tiny.image(4).pixels).save(tmp_path / f"twins/rgb1.{suffix}")
     one = "--members=rgb1"
     cases = {
-        ("harmonize", one, rgb): "--task=harmonize needs --mask",
-        ("edit", one, rgb): "--task=edit needs --mask",
+        ("harmonize", one, rgb): "rgb1.png: has no alpha channel that could be its mask; name one",
+        ("edit", one, rgb): "rgb1.png: has no alpha channel that could be its mask; name one",
+        ("paint", one, f"--input={tmp_path}/twins"): "twins/rgb1.png: is named 'rgb1' too, as",
+        ("edit", one, f"--input={images}", f"--mask={images}"): "rgb1.png: is an input itself, so",
+        ("edit", one, rgb, f"--mask={tmp_path}/twins/.."): "holds no mask named 'rgb1'; add it, or",
         ("paint", one): "--task=paint needs --input",
         ("harmonize", one, rgb, f"--mask={tmp_path}/mask.png"): "mask.png: is 20x14 pixels, its",
         ("harmonize", one, rgb, f"--mask={tmp_path}/none.png"): "none.png: does not exist",
-        ("paint", one, gray): "gray.png: has 1 channels, and 'rgb1' was trained on 3; convert",
         ("paint", f"--input={tmp_path}"): "holds no image named 'rgb1'",
         ("paint", one, rgb, "--start_scale=0"): "start scale 0 is out of range; for 'rgb1' it",
         ("paint", one, rgb, "--start_scale=3"): "it may be 1 to 2",

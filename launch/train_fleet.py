@@ -29,7 +29,7 @@ import pathlib
 from absl import flags
 
 import singan_jax
-from launch import cli, image_source, settings
+from launch import cli, image_source, path_flags, settings
 from singan_jax.config import HYPERPARAMETERS
 from singan_jax.devices import hosts, sharding
 from singan_jax.devices.preemption import Watch
@@ -37,19 +37,19 @@ from singan_jax.fleet.train import Images
 from singan_jax.images.compose import Sweep
 from singan_jax.workdir.merge import Shard, refuse_unmerged
 
-IMAGES = flags.DEFINE_multi_string(
+IMAGES = path_flags.DEFINE_multi_path(
     "images",
     None,
     "file, folder, (quoted) glob, or query of a dataset that launch.build_dataset wrote; may be "
     "repeated",
 )
-TOGETHER = flags.DEFINE_multi_string(
+TOGETHER = path_flags.DEFINE_multi_path(
     "together",
     [],
     "as --images, but all images named, which must be of one size, train one model together; may "
     "be repeated; the member is named after the folder",
 )
-MASKS = flags.DEFINE_string(
+MASKS = path_flags.DEFINE_path(
     "masks",
     None,
     "folder or (quoted) glob of masks, <image>.png or <image>_mask.png for each image: trained as "
@@ -61,8 +61,8 @@ SWEEP = flags.DEFINE_multi_string(
     "train every image with each of these values, as lr_g=1e-4,5e-4; if repeated, with each "
     f"combination; for {', '.join(HYPERPARAMETERS)}",
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the datasets, for queries")
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
+DATA_DIR = path_flags.DEFINE_path("data_dir", None, "folder of the datasets, for queries")
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the fleet", required=True)
 settings.define_config()
 STRICT = flags.DEFINE_bool("strict", False, "train nothing if any image cannot be used")
 RETRY = flags.DEFINE_bool("retry", False, "restart members that went wrong, from a new seed")

@@ -10,9 +10,14 @@ r"""Trains one SinGAN for each image, all of them side by side; repeat the comma
     python -m launch.train_fleet --images=lesions/ --masks=outlines/ --workdir=fleet
     python -m launch.train_fleet --images=a.png --workdir=fleet --sweep=alpha_rec=5,10,50
 
-Reads PNG, JPEG, TIFF, PGM, PPM and BMP, gray or RGB, 8 or 16 bits. The work folder then holds
-pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorboard/ and the
-trained members; draw from them with `python -m launch.sample_fleet`.
+Reads PNG, JPEG, JFIF, TIFF, PGM, PPM, PBM, BMP, WebP, GIF of one frame, and DICOM (which takes
+pip install 'singan-jax[dicom]'), gray or RGB, 8 or 16 bits. Files of 16 bits that use few of their
+levels, such as 12 bits, train dark, and are told of; --config.stretch_levels spreads them. Members
+are named after their files; what is left out or doubtful is said in a line each.
+
+The work folder then holds pictures/ (reconstructions and samples after each scale), metrics.jsonl,
+tensorboard/ and the trained members; draw from them with `python -m launch.sample_fleet`. Images
+of one size train side by side, those of different sizes one after another.
 
 SIGTERM, which schedulers send before they take a machine away, saves and exits with status 143; the
 same command then goes on. Many machines train one fleet together (--coordinator, or detected under
@@ -41,7 +46,7 @@ IMAGES = path_flags.DEFINE_multi_path(
     "images",
     None,
     "file, folder, (quoted) glob, or query of a dataset that launch.build_dataset wrote; may be "
-    "repeated",
+    "repeated, and is not split at commas",
 )
 TOGETHER = path_flags.DEFINE_multi_path(
     "together",

@@ -56,7 +56,7 @@ def explained(error: Exception) -> InputError | MemoryError | None:
         that one ran out of memory.
     """
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-        reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".")
         return MemoryError(
             f"a device has too little memory ({reason}); take fewer images at once, lower "
             "`config.max_size`, or set XLA_PYTHON_CLIENT_MEM_FRACTION, the share of a GPU's memory "

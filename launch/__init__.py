@@ -15,6 +15,8 @@ benchmarks/        its suites
 demo               the whole pipeline on a phantom
 photographs        four SinGANs of photographs, and a page of pictures
 cli                what all command lines share: flags, exit statuses, errors in one line
+path_flags         flags of files and folders
 settings           flags made of settings dataclasses
+workers            how many processes cut patches
 image_source       files, folders, globs and queries to images
 """

@@ -38,8 +38,9 @@ import pandas as pd
 from absl import flags
 
 import singan_jax
+from data_pipeline.files import limits
 from data_pipeline.files.writing import to_json, write_atomically
-from launch import cli
+from launch import cli, path_flags
 from launch.benchmarks import (
     conv,
     features,
@@ -73,8 +74,8 @@ CHOSEN = flags.DEFINE_multi_enum(
 )
 PEER = flags.DEFINE_enum("peer", None, ["torch"], "measure this beside ours, where a suite can")
 REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each, after one to warm up", lower_bound=1)
-JSON = flags.DEFINE_string("json", None, "file for the results, the machine and the versions")
-PLOT = flags.DEFINE_string("plot", None, "PNG file for bars of the results")
+JSON = path_flags.DEFINE_path("json", None, "file for the results, the machine and the versions")
+PLOT = path_flags.DEFINE_path("plot", None, "PNG file for bars of the results")
 
 
 def main() -> None:
@@ -121,12 +122,11 @@ def _machine() -> dict[str, Any]:
     if PEER.value:
         found["versions"][PEER.value] = importlib.metadata.version(PEER.value)
     cpus = re.findall(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "system": platform.platform(),
         "cpu": cpus[0] if cpus else platform.machine(),
-        "cpus": os.cpu_count(),
-        "memory_gib": round(memory_bytes / 2**30, 1),
+        "cpus": limits.cpus(),
+        "memory_gib": round(limits.memory_bytes() / 2**30, 1),
         **found,
         "environment": {
             name: value

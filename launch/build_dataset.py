@@ -17,7 +17,6 @@ ones in it, none of them in F03; expect other numbers, as F03 is read here, and 
 lesions gives each window once. A worker needs up to 350 MB for a digital mammogram.
 """
 
-import os
 import pathlib
 from typing import Any, cast
 
@@ -27,6 +26,7 @@ from data_pipeline import builders, load, overview, phantom, thesis_folder
 from data_pipeline.errors import DataError
 from data_pipeline.patches import RULES, Rules
 from data_pipeline.units import SKIPPED
+from launch import path_flags, workers
 
 _DATASETS = {
     "bcdr": "bcdr_patches",
@@ -46,10 +46,10 @@ _PHANTOM = {
 }
 
 SOURCE = flags.DEFINE_enum("source", None, list(_DATASETS), "what to build from", required=True)
-RAW_DIR = flags.DEFINE_string(
+RAW_DIR = path_flags.DEFINE_path(
     "raw_dir", None, "folder of the source; by default <data_dir>/phantom for a phantom"
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder to write datasets to", required=True)
+DATA_DIR = path_flags.DEFINE_path("data_dir", None, "folder to write datasets to", required=True)
 PATCH_SIZE = flags.DEFINE_string(
     "patch_size",
     str(builders.DEFAULT_SIZE),
@@ -71,7 +71,10 @@ THESIS_METADATA = flags.DEFINE_boolean(
     f"also write {thesis_folder.METADATA}, metadata as the scripts of Buetas' thesis write them",
 )
 WORKERS = flags.DEFINE_integer(
-    "workers", os.cpu_count() or 1, "processes; each holds one mammogram", lower_bound=1
+    "workers",
+    workers.affordable(),
+    "processes; each holds one mammogram; by default as many as there are CPUs and memory for",
+    lower_bound=1,
 )
 for _name, _words in _PHANTOM.items():
     _default = getattr(phantom.PhantomSettings(), _name)
@@ -81,12 +84,13 @@ for _name, _words in _PHANTOM.items():
 
 def main() -> None:
     """Draws the phantom if asked to, builds, and says what came of it."""
-    data_dir, size, workers = pathlib.Path(DATA_DIR.value), _patch_size(), WORKERS.value
+    data_dir, size = pathlib.Path(DATA_DIR.value), _patch_size()
     raw_dir = pathlib.Path(RAW_DIR.value or data_dir / "phantom")
     given = [name for name in _PHANTOM if flags.FLAGS[f"phantom_{name}"].present]
     if SOURCE.value == "phantom":
         chosen: dict[str, Any] = {name: flags.FLAGS[f"phantom_{name}"].value for name in _PHANTOM}
-        phantom.write(raw_dir, phantom.PhantomSettings(**chosen), progress=True, workers=workers)
+        drawn = phantom.PhantomSettings(**chosen)
+        phantom.write(raw_dir, drawn, progress=True, workers=WORKERS.value)
     elif given:
         raise DataError(f"`phantom_{given[0]}` is for `source`=phantom; leave it out")
     elif not RAW_DIR.value:
@@ -95,7 +99,7 @@ def main() -> None:
     builder = load.BUILDERS[_DATASETS[SOURCE.value]]
     rules = cast(Rules, PATCH_RULES.value)  # one of them, as it is an enum
     result = builders.prepare(
-        builder, raw_dir, data_dir, size, rules=rules, workers=workers, progress=True
+        builder, raw_dir, data_dir, size, rules=rules, workers=WORKERS.value, progress=True
     )
     folder = builders.extracted_folder(data_dir, builder.name, size)
     page = folder / "overview.png"

@@ -3,23 +3,28 @@
 Exit statuses:
 
     0  done
-    1  the work failed though the input was good: a full disk, members that went wrong
-    2  bad input: flags, settings, files; whatever was good has still been worked on
+    1  the work failed though the input was good: a full disk, a device without enough memory,
+       members that went wrong
+    2  bad input: flags, settings, files, devices that are not there; whatever was good has still
+       been worked on
     143  stopped by SIGTERM with everything saved; repeat the command to go on (130: by Ctrl-C)
 
 Errors name settings and functions in backquotes, as Python calls them; here alone they become flags
 and commands.
 """
 
+import contextlib
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from data_pipeline.errors import DataError
+from data_pipeline.errors import DataError, InputWarning
+from singan_jax import runtime
 from singan_jax.devices.preemption import Stopped
 from singan_jax.errors import InputError
 
@@ -55,11 +60,46 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         sys.exit(BAD_INPUT)
 
 
+@contextlib.contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Has each `InputWarning` shown as a complaint, once; others look as they always do."""
+    shown: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **where: Any) -> None:
+        if not issubclass(category, InputWarning):
+            usual(message, category, *place, **where)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            complain(message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _status(error: Exception) -> int | None:
+    """Complains of an error in one line; None where it is a bug of ours."""
+    explained = runtime.explained(error) or error
+    if isinstance(explained, Stopped):
+        status = STOPPED
+    elif isinstance(explained, InputError | DataError):
+        status = BAD_INPUT
+    elif isinstance(explained, OSError | MemoryError):
+        status = FAILED
+    else:
+        return None
+    complain(explained)
+    return status
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Parses the flags, runs `main` and exits with its status (None is 0).
 
     `InputError` and `DataError` exit with status 2, `OSError` and `MemoryError` with 1, each after
-    one line; anything else is a bug of ours and shows its traceback.
+    one line, and so do those that JAX raises where it has no devices, or too little memory on one;
+    anything else is a bug of ours and shows its traceback. Each `InputWarning` is one line too.
     """
 
     def guarded(arguments: Sequence[str]) -> int:
@@ -68,16 +108,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             return BAD_INPUT
         logging.set_verbosity(logging.WARNING)  # orbax tells of every save
         try:
-            return main() or 0
-        except (InputError, DataError) as error:
-            complain(error)
-            return BAD_INPUT
-        except (OSError, MemoryError) as error:
-            complain(error)
-            return FAILED
-        except Stopped as reason:
-            complain(reason)
-            return STOPPED
+            with _warnings_in_lines():
+                return main() or 0
+        except Exception as error:
+            status = _status(error)
+            if status is None:
+                raise
+            return status
         except KeyboardInterrupt:
             complain("interrupted; the same command goes on from here")
             return 130

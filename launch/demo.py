@@ -11,14 +11,12 @@ few iterations), so do not expect the SinGANs to help.
 """
 
 import dataclasses
-import os
 import pathlib
 
-from absl import flags
-
 from data_pipeline import bcdr_patches, builders, phantom
+from launch import path_flags, workers
 
-OUT = flags.DEFINE_string("out", "demo", "folder to write to")
+OUT = path_flags.DEFINE_path("out", "demo", "folder to write to")
 
 _SIZE = 64  # of the patches, pixels
 _STEPS = 150  # a scale
@@ -42,11 +40,9 @@ def main() -> None:
     from classify.report import study_report
 
     out = pathlib.Path(OUT.value)
-    workers = os.cpu_count() or 1
-    phantom.write(out / "phantom", phantom.PhantomSettings(), progress=True, workers=workers)
-    builders.prepare(
-        bcdr_patches.Builder, out / "phantom", out / "data", _SIZE, workers=workers, progress=True
-    )
+    raw, count = out / "phantom", workers.affordable()
+    phantom.write(raw, phantom.PhantomSettings(), progress=True, workers=count)
+    builders.prepare(bcdr_patches.Builder, raw, out / "data", _SIZE, workers=count, progress=True)
     singan_jax.configure_jax()
     singan = dataclasses.replace(
         singan_jax.preset("quick"),

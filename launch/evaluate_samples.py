@@ -29,26 +29,29 @@ How long: about 50 samples of 64 pixels a second on 2 CPU cores, 3 of 250 pixels
 
 import pathlib
 
-from absl import flags
-
 import singan_jax
-from launch import cli, image_source
+from launch import cli, image_source, path_flags
 from singan_jax import runtime
 from singan_jax.evaluate import inception, measures, sample_folder, summary
 
-SAMPLES = flags.DEFINE_string(
+SAMPLES = path_flags.DEFINE_path(
     "samples", None, "folder that sample_fleet or manipulate wrote", required=True
 )
-OUT = flags.DEFINE_string("out", None, "folder to write to", required=True)
-WORKDIR = flags.DEFINE_string(
+OUT = path_flags.DEFINE_path("out", None, "folder to write to", required=True)
+WORKDIR = path_flags.DEFINE_path(
     "workdir", None, "folder of the fleet; the one that the samples' run.json names if unset"
 )
-IMAGES = flags.DEFINE_list(
-    "images", None, "training images, as for train_fleet; if unset, the files used in training"
+IMAGES = path_flags.DEFINE_multi_path(
+    "images",
+    None,
+    "training images, as for train_fleet: file, folder, (quoted) glob, or query; may be repeated; "
+    "where they were in training if unset",
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of datasets, if --images is a query")
-MASKS = flags.DEFINE_string("masks", None, "training masks, as for train_fleet")
-INCEPTION = flags.DEFINE_string(
+DATA_DIR = path_flags.DEFINE_path(
+    "data_dir", None, "folder of the datasets, for queries; where it was in training if unset"
+)
+MASKS = path_flags.DEFINE_path("masks", None, "training masks, as for train_fleet")
+INCEPTION = path_flags.DEFINE_path(
     "inception", None, "torchvision's inception_v3 weights (.pth), for SIFID; needs PyTorch"
 )
 

@@ -6,11 +6,13 @@ And, once it is trained, the very images that its members were trained on.
 import dataclasses
 import functools
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 
 from data_pipeline import query
 from data_pipeline.errors import DataError, UnusableError
 from data_pipeline.files import names, places
+from data_pipeline.query import Query
 from singan_jax.config import Config
 from singan_jax.errors import ImageError, InputError
 from singan_jax.images import compose
@@ -28,13 +30,16 @@ from singan_jax.samples.trained import TrainedFleet
 from singan_jax.workdir import adopt
 from singan_jax.workdir.record import Member
 
+_PATCH = re.compile(r"(\w+/\w+:\w+)\s*/(.+)")  # the source of a patch: its dataset, and its id
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """What the images of a fleet's members are made of.
 
     Attributes:
-      patterns: each a file, a folder, a glob, or a query (see `data_pipeline.query`).
+      patterns: each a file, a folder, a glob, a query (see `data_pipeline.query`), or the source
+        of a patch, `<dataset>/<config>:<split>/<patch id>`.
       config: decides which sizes can be trained on.
       data_dir: where datasets were prepared; needed for queries.
       together: each a pattern whose images train one model.
@@ -73,26 +78,26 @@ class Source:
 
     def _read_named(self, wanted: Set[str]) -> list[Image]:
         """The images of members with these names; reads no other files."""
-        texts, patterns = _queries(self.patterns)
+        queries, patterns = _queries(self.patterns)
         paths = find_images(patterns)[0]
         named = zip(names.of_files(paths), paths, strict=True)
         files = {name: path for name, path in named if wanted & {*self.sweep.names(name)}}
         images = read_named(files, self.config)[0]
         found = {name for image in images for name in self.sweep.names(image.name)}
         others = wanted - found
-        for text in texts if others else ():
-            patches = _patches(self.data_dir, text)
+        for wanted_patches in queries if others else ():
+            patches = _patches(self.data_dir, wanted_patches)
             images += [image for image in patches if others & {*self.sweep.names(image.name)}]
         images = [*self._masked(images, []), *self._joint([])]
         return [member for image in images for member in self.sweep.members(image)]
 
     def _read(self, patterns: Sequence[str], errors: list[ImageError]) -> list[Image]:
         """The images that patterns name."""
-        texts, files = _queries(patterns)
+        queries, files = _queries(patterns)
         images, problems = read_images(files, self.config)
         errors += problems
-        for text in texts:
-            for image in _patches(self.data_dir, text):
+        for wanted in queries:
+            for image in _patches(self.data_dir, wanted):
                 try:
                     check_content(image.pixels, self.config)
                     images.append(image)
@@ -148,7 +153,7 @@ def training_images(
       fleet: theirs.
       members: for which.
       patterns: see `Source`; where the images were in training if None.
-      data_dir: see `Source`.
+      data_dir: see `Source`; where the datasets were in training if None.
       masks: see `Source`.
 
     Raises:
@@ -156,24 +161,50 @@ def training_images(
       DataError: a query is wrong, or its dataset is not there.
     """
     members = [member for member in members if member.images == 1]
-    patterns = patterns or list(dict.fromkeys(member.source for member in members))
-    source = Source(patterns, fleet.config, data_dir, masks=masks)
-    images = source.read()[0]
-    known = {variant.digest: variant for image in images for variant in adopt.variants(image)}
+    sources: dict[str | None, list[str]] = {data_dir: list(patterns or ())}
+    for member in () if patterns else members:
+        sources.setdefault(data_dir or _its_data_dir(member), []).append(member.source)
+    known: dict[str, Image] = {}
+    for folder, own in sources.items():
+        images = Source(list(dict.fromkeys(own)), fleet.config, folder, masks=masks).read()[0]
+        known |= {variant.digest: variant for x in images for variant in adopt.variants(x)}
     for member in members:
         if member.digest not in known:
+            patch = _PATCH.fullmatch(member.source)
+            of_dataset = f"={patch[1]} and its dataset by `data_dir`" if patch else ""
             its_mask = ", and its mask by `masks`" if member.has_mask else ""
             raise InputError(
                 f"{member.source}: the image of {member.name!r} is not there, or has changed since "
-                f"training; name it by `images`{its_mask}"
+                f"training; name it by `images`{of_dataset}{its_mask}"
             )
     return {member.name: known[member.digest] for member in members}
 
 
-def _queries(patterns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The queries among patterns, each once, and the other patterns."""
+def _its_data_dir(member: Member) -> str | None:
+    """Where the dataset of a member's patch was in training; None where that is not known."""
+    folder = member.provenance.get("data_dir")
+    if folder is not None and not pathlib.Path(folder).is_dir():
+        raise InputError(
+            f"{member.source}: its dataset was in {folder} in training, which is not there; say "
+            "where it is by `data_dir`"
+        )
+    return folder
+
+
+def _queries(patterns: Sequence[str]) -> tuple[list[Query], list[str]]:
+    """The queries among patterns, and the other patterns; patches of a dataset are one query."""
     texts = list(dict.fromkeys(pattern for pattern in patterns if query.is_query(pattern)))
-    return texts, [pattern for pattern in patterns if pattern not in texts]
+    queries: list[Query] = []
+    patches: dict[str, list[str]] = {}
+    for text in texts:
+        if patch := _PATCH.fullmatch(text):
+            patches.setdefault(patch[1], []).append(patch[2])
+        else:
+            queries.append(query.parse(text))
+    for dataset, ids in patches.items():
+        of_all = query.parse(dataset)
+        queries.append(dataclasses.replace(of_all, conditions=(("patch_id", tuple(ids)),)))
+    return queries, [pattern for pattern in patterns if pattern not in texts]
 
 
 def _collect(images: Iterable[Image], errors: list[ImageError]) -> Iterator[Image]:
@@ -188,15 +219,16 @@ def _collect(images: Iterable[Image], errors: list[ImageError]) -> Iterator[Imag
             errors.append(ImageError(image.source, problem, "rename one of them"))
 
 
-def _patches(data_dir: str | None, text: str) -> list[Image]:
+def _patches(data_dir: str | None, wanted: Query) -> list[Image]:
     """The patches that a query selects, as images."""
     from classify.plan import synthetic
     from data_pipeline import load
 
+    dataset = f"{wanted.dataset}/{wanted.config}:{wanted.split}"
     if data_dir is None:
-        raise DataError(f"{text}: needs `data_dir`, the folder of `build_dataset`")
-    dataset = text.partition("[")[0]
+        raise DataError(f"{dataset}: needs `data_dir`, the folder of `build_dataset`")
+    folder = places.local(data_dir).absolute()
     return [
-        synthetic.to_image(record, pixels, f"{dataset}/{record.patch_id}")
-        for record, pixels in load.load(places.local(data_dir), query.parse(text))
+        synthetic.to_image(record, pixels, f"{dataset}/{record.patch_id}", str(folder))
+        for record, pixels in load.load(folder, wanted)
     ]

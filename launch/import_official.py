@@ -17,17 +17,15 @@ How long: a few seconds per run. Samples equal those of PyTorch with the same no
 
 import pathlib
 
-from absl import flags
-
 import singan_jax
-from launch import cli
+from launch import cli, path_flags
 from singan_jax.official.importing import import_runs
 from singan_jax.workdir.merge import refuse_unmerged
 
-RUN = flags.DEFINE_multi_string(
+RUN = path_flags.DEFINE_multi_path(
     "run", None, "folder of an official model; may be repeated", required=True
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the fleet", required=True)
 
 
 def main() -> None:

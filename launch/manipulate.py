@@ -29,8 +29,8 @@ their input's size, and grow by 7 pixels (harmonize) or 20 (edit) with soft edge
 the opaque part of a partly transparent input is its mask. Outside, the result is the training
 image, which the input is a changed copy of, as in the official code; --blend=input keeps the input
 there instead, which may then be any picture. For an edit without a mask, take paint. Training
-images are read from where they were in training; if they are elsewhere, or from a dataset, name
-them by --images (and --data_dir) as for train_fleet.
+images are read from where they were in training; if they are elsewhere, name
+them by --images, or the folder of their dataset by --data_dir, as for train_fleet.
 
 Writes <out>/<member>/scale<n>_<k>.png, where n is the scale that it starts from, for animations
 scale<n>.gif or .webp; <out>/manifest.jsonl, a line per file; and without --start_scale, which makes
@@ -55,7 +55,7 @@ from typing import Any
 from absl import flags
 
 import singan_jax
-from launch import cli, image_source
+from launch import cli, image_source, path_flags
 from singan_jax.errors import InputError
 from singan_jax.manipulate import input_images, manipulations, operations, output_files
 from singan_jax.manipulate.manipulations import Manipulation
@@ -74,18 +74,23 @@ NEEDED = ("input",)
 TRAINING_IMAGES = ("images", "data_dir")  # flags of tasks that may look at them
 
 TASK = flags.DEFINE_enum("task", None, list(TASKS), "what to do, see above", required=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
-OUT = flags.DEFINE_string("out", None, "folder to write to", required=True)
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the fleet", required=True)
+OUT = path_flags.DEFINE_path("out", None, "folder to write to", required=True)
 MEMBERS = flags.DEFINE_list("members", None, "names of members; all that did not go wrong if unset")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise", lower_bound=0)
-flags.DEFINE_string("input", None, "image, or folder of images named like the members")
-flags.DEFINE_string(
+path_flags.DEFINE_path("input", None, "image, or folder of images named like the members")
+path_flags.DEFINE_path(
     "mask", None, "mask of the input, or folder of such; if unset, the input's alpha channel"
 )
-IMAGES = flags.DEFINE_list(
-    "images", None, "training images, as for train_fleet; where they were in training if unset"
+IMAGES = path_flags.DEFINE_multi_path(
+    "images",
+    None,
+    "training images, as for train_fleet: file, folder, (quoted) glob, or query; may be repeated; "
+    "where they were in training if unset",
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "of datasets, where --images is a query")
+DATA_DIR = path_flags.DEFINE_path(
+    "data_dir", None, "folder of the datasets, for queries; where it was in training if unset"
+)
 flags.DEFINE_enum(
     "blend", "training", list(manipulations.BLENDS), "outside the mask: training image or --input"
 )

@@ -7,12 +7,10 @@ at any moment and started again. The merged fleet is like any other: draw from i
 `launch.sample_fleet`, add images or retry members with `launch.train_fleet`.
 """
 
-from absl import flags
-
-from launch import cli
+from launch import cli, path_flags
 from singan_jax.workdir.merge import merge
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the shards", required=True)
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the shards", required=True)
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from absl import flags
 from sklearn.datasets import load_sample_image
 
 import singan_jax
-from launch import cli
+from launch import cli, path_flags
 from singan_jax.images.read import write_png
 
-OUT = flags.DEFINE_string("out", "photographs", "folder to write to")
+OUT = path_flags.DEFINE_path("out", "photographs", "folder to write to")
 STEPS = flags.DEFINE_integer("steps_per_scale", 200, "iterations a scale", lower_bound=1)
 
 _SIZE = 64  # pixels of a side

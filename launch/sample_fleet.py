@@ -21,12 +21,12 @@ for that 16 samples are drawn from every start scale first.
 from absl import flags
 
 import singan_jax
-from launch import cli
+from launch import cli, path_flags
 from singan_jax.evaluate.start_scale import diversities, nearest_start_scale
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the fleet", required=True)
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "samples per member", lower_bound=1)
-OUT = flags.DEFINE_string("out", None, "folder to write to", required=True)
+OUT = path_flags.DEFINE_path("out", None, "folder to write to", required=True)
 MEMBERS = flags.DEFINE_list("members", None, "names of members; all that did not go wrong if unset")
 START_SCALE = flags.DEFINE_integer("start_scale", 0, "coarsest scale with fresh noise")
 LIKE = flags.DEFINE_float(

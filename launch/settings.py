@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from absl import flags
 
+from data_pipeline.errors import DataError
+from launch import path_flags
 from singan_jax.config import PRESETS, Config, preset, validate
 from singan_jax.errors import InputError
 
@@ -42,7 +44,10 @@ def define(settings: type, prefix: str = "", leave_out: Collection[str] = ()) ->
             text = descriptions[field.name]
             if settings is not Config:  # whose defaults the preset decides
                 text += f" Default: {_shown(field.default)}."
-            _DEFINE[field.type](f"{prefix}{field.name}", None, text)
+            if field.metadata.get("is_path"):
+                path_flags.DEFINE_path(f"{prefix}{field.name}", None, text, unsets=True)
+            else:
+                _DEFINE[field.type](f"{prefix}{field.name}", None, text)
 
 
 def _shown(default: Any) -> str:
@@ -122,6 +127,7 @@ def read_yaml(path: pathlib.Path, known: Mapping[str, type]) -> dict[str, dict[s
 
 def _checked(place: str, values: dict[str, Any], settings: type) -> dict[str, Any]:
     types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(settings)}
+    paths = {field.name for field in dataclasses.fields(settings) if field.metadata.get("is_path")}
     if settings is Config:
         types["preset"] = str
     checked = {}
@@ -136,5 +142,12 @@ def _checked(place: str, values: dict[str, Any], settings: type) -> dict[str, An
         elif type(value) is not wanted:
             words = "a list" if wanted == tuple[str, ...] else f"of type {wanted.__name__}"
             raise InputError(f"{place}.{name}: {value!r} must be {words}")
-        checked[name] = value
+        checked[name] = _local(f"{place}.{name}", value) if name in paths and value else value
     return checked
+
+
+def _local(place: str, text: str) -> str:
+    try:
+        return path_flags.local(text)
+    except DataError as error:
+        raise InputError(f"{place}: {error}") from error

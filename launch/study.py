@@ -31,14 +31,14 @@ import singan_jax
 from classify import study
 from classify.plan.config import StudyConfig
 from classify.report import study_report
-from launch import cli, settings
+from launch import cli, path_flags, settings
 
-DATA_DIR = flags.DEFINE_string(
+DATA_DIR = path_flags.DEFINE_path(
     "data_dir", None, "folder that launch.build_dataset wrote to", required=True
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the study", required=True)
-SAMPLES = flags.DEFINE_string("samples", None, "folder that launch.sample_fleet wrote to")
-STUDY = flags.DEFINE_string("study", None, "YAML file of settings, see above")
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the study", required=True)
+SAMPLES = path_flags.DEFINE_path("samples", None, "folder that launch.sample_fleet wrote to")
+STUDY = path_flags.DEFINE_path("study", None, "YAML file of settings, see above")
 settings.define(StudyConfig)
 settings.define_config()
 PLAN_ONLY = flags.DEFINE_bool("plan_only", False, "show what would run, and stop")

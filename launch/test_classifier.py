@@ -36,22 +36,25 @@ from classify.statistics import statistics
 from data_pipeline import query
 from data_pipeline.errors import DataError
 from data_pipeline.files.writing import write_atomically
-from launch import cli
+from launch import cli, path_flags
 from singan_jax.errors import InputError
 
-MODEL = flags.DEFINE_multi_string(
+MODEL = path_flags.DEFINE_multi_path(
     "model", None, "kept classifier: a file, a folder or a glob; several times", required=True
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder that launch.build_dataset wrote to")
+DATA_DIR = path_flags.DEFINE_path("data_dir", None, "folder that launch.build_dataset wrote to")
 QUERY = flags.DEFINE_string(
     "query", None, f"patches to test on, such as {query.EXAMPLE}; see docs/datasets.md"
 )
-IMAGES = flags.DEFINE_multi_string("images", None, "instead: image files, a folder or a glob")
-OUT = flags.DEFINE_string("out", None, "folder to write to")
-WEIGHTS = flags.DEFINE_string(
-    "weights", "", "weights of the backbone, where heads were trained on a file of them"
+IMAGES = path_flags.DEFINE_multi_path("images", None, "instead: image files, a folder or a glob")
+OUT = path_flags.DEFINE_path("out", None, "folder to write to")
+WEIGHTS = path_flags.DEFINE_path(
+    "weights",
+    "",
+    "weights of the backbone, where heads were trained on a file of them",
+    unsets=True,
 )
-FEATURES = flags.DEFINE_string(
+FEATURES = path_flags.DEFINE_path(
     "features", None, "folder where features are kept for the next time, such as study/features"
 )
 INCLUDE_SEEN = flags.DEFINE_bool(

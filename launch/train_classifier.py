@@ -28,16 +28,16 @@ from classify import study
 from classify.plan.config import StudyConfig
 from classify.statistics import statistics
 from data_pipeline.files.writing import write_atomically
-from launch import cli, settings
+from launch import cli, path_flags, settings
 
-DATA_DIR = flags.DEFINE_string(
+DATA_DIR = path_flags.DEFINE_path(
     "data_dir", None, "folder that launch.build_dataset wrote to", required=True
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "folder for the results", required=True)
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder for the results", required=True)
 REGIME = flags.DEFINE_string(
     "regime", "weighted", "none, weighted, oversample-<k> or singan-<k>; see launch.study --help"
 )
-SAMPLES = flags.DEFINE_string("samples", None, "folder that launch.sample_fleet wrote to")
+SAMPLES = path_flags.DEFINE_path("samples", None, "folder that launch.sample_fleet wrote to")
 settings.define(StudyConfig, leave_out=("regimes", "baseline"))
 settings.define_config()
 

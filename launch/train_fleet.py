@@ -10,9 +10,14 @@ r"""Trains one SinGAN for each image, all of them side by side; repeat the comma
     python -m launch.train_fleet --images=lesions/ --masks=outlines/ --workdir=fleet
     python -m launch.train_fleet --images=a.png --workdir=fleet --sweep=alpha_rec=5,10,50
 
-Reads PNG, JPEG, TIFF, PGM, PPM and BMP, gray or RGB, 8 or 16 bits. The work folder then holds
-pictures/ (reconstructions and samples after each scale), metrics.jsonl, tensorboard/ and the
-trained members; draw from them with `python -m launch.sample_fleet`.
+Reads PNG, JPEG, JFIF, TIFF, PGM, PPM, PBM, BMP, WebP, GIF of one frame, and DICOM (which takes
+pip install 'singan-jax[dicom]'), gray or RGB, 8 or 16 bits. Files of 16 bits that use few of their
+levels, such as 12 bits, train dark, and are told of; --config.stretch_levels spreads them. Members
+are named after their files; what is left out or doubtful is said in a line each.
+
+The work folder then holds pictures/ (reconstructions and samples after each scale), metrics.jsonl,
+tensorboard/ and the trained members; draw from them with `python -m launch.sample_fleet`. Images
+of one size train side by side, those of different sizes one after another.
 
 SIGTERM, which schedulers send before they take a machine away, saves and exits with status 143; the
 same command then goes on. Many machines train one fleet together (--coordinator, or detected under
@@ -29,7 +34,7 @@ import pathlib
 from absl import flags
 
 import singan_jax
-from launch import cli, image_source, settings
+from launch import cli, image_source, path_flags, settings
 from singan_jax.config import HYPERPARAMETERS
 from singan_jax.devices import hosts, sharding
 from singan_jax.devices.preemption import Watch
@@ -37,19 +42,19 @@ from singan_jax.fleet.train import Images
 from singan_jax.images.compose import Sweep
 from singan_jax.workdir.merge import Shard, refuse_unmerged
 
-IMAGES = flags.DEFINE_multi_string(
+IMAGES = path_flags.DEFINE_multi_path(
     "images",
     None,
     "file, folder, (quoted) glob, or query of a dataset that launch.build_dataset wrote; may be "
-    "repeated",
+    "repeated, and is not split at commas",
 )
-TOGETHER = flags.DEFINE_multi_string(
+TOGETHER = path_flags.DEFINE_multi_path(
     "together",
     [],
     "as --images, but all images named, which must be of one size, train one model together; may "
     "be repeated; the member is named after the folder",
 )
-MASKS = flags.DEFINE_string(
+MASKS = path_flags.DEFINE_path(
     "masks",
     None,
     "folder or (quoted) glob of masks, <image>.png or <image>_mask.png for each image: trained as "
@@ -61,8 +66,8 @@ SWEEP = flags.DEFINE_multi_string(
     "train every image with each of these values, as lr_g=1e-4,5e-4; if repeated, with each "
     f"combination; for {', '.join(HYPERPARAMETERS)}",
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the datasets, for queries")
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the fleet", required=True)
+DATA_DIR = path_flags.DEFINE_path("data_dir", None, "folder of the datasets, for queries")
+WORKDIR = path_flags.DEFINE_path("workdir", None, "folder of the fleet", required=True)
 settings.define_config()
 STRICT = flags.DEFINE_bool("strict", False, "train nothing if any image cannot be used")
 RETRY = flags.DEFINE_bool("retry", False, "restart members that went wrong, from a new seed")

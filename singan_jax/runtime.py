@@ -1,13 +1,17 @@
-"""How JAX is set up before it is first used: CPU devices, compilation cache, versions."""
+"""How JAX is set up before it is first used, and what it means where it fails to start."""
 
 import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import sys
 from typing import Any
 
 import jax
+
+from data_pipeline.files import limits
+from singan_jax.errors import InputError
 
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
@@ -26,13 +30,14 @@ def configure_jax(cpu_devices: int | None = None) -> None:
     (or where `JAX_COMPILATION_CACHE_DIR` says).
 
     Args:
-      cpu_devices: number of CPU devices; one per available core where None.
+      cpu_devices: number of CPU devices; where None, one for each processor that this process may
+        use, which in a container may be fewer than the machine has.
 
     Raises:
       RuntimeError: JAX already runs with another number of CPU devices.
     """
     if cpu_devices is None:
-        cpu_devices = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+        cpu_devices = limits.cpus()
     given = os.environ.get("XLA_FLAGS", "")
     if _ONE_THREAD not in given:
         os.environ["XLA_FLAGS"] = f"{given} {_ONE_THREAD}".strip()
@@ -41,6 +46,36 @@ def configure_jax(cpu_devices: int | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def explained(error: Exception) -> InputError | MemoryError | None:
+    """What an error that JAX raised says of this machine, in one line; None where it says nothing.
+
+    Args:
+      error: that no device could be started (JAX raises several kinds, some without a word), or
+        that one ran out of memory.
+    """
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        reason = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".")
+        return MemoryError(
+            f"a device has too little memory ({reason}); take fewer images at once, lower "
+            "`config.max_size`, or set XLA_PYTHON_CLIENT_MEM_FRACTION, the share of a GPU's memory "
+            "that JAX takes (0.75 if unset), higher, and repeat the command to go on"
+        )
+    if not isinstance(error, RuntimeError | AssertionError):
+        return None
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as why:
+        chosen = jax.config.values["jax_platforms"]
+        told = re.sub(r"^Unable to initialize backend '\w+': | \(set JAX_PLATFORMS.*", "", str(why))
+        reason = next(iter(told.splitlines()), "it is not installed")
+        which = f"JAX_PLATFORMS={chosen}" if chosen else "JAX"
+        return InputError(
+            f"{which}: no such device can be used here ({reason}); unset JAX_PLATFORMS, or set it "
+            "to cpu, or install what the device needs, as in pip install 'singan-jax[cuda]'"
+        )
+    return None
 
 
 def provenance() -> dict[str, Any]:

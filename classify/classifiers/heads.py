@@ -6,7 +6,6 @@ are shared: a step gathers its batch's rows.
 
 import concurrent.futures
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from scipy import special
 from classify.cells import EpochMeasures
 from classify.classifiers import epochs, training
 from classify.classifiers.training import Head, TrainSet, TrainSettings
+from data_pipeline.files import limits
 from singan_jax.devices import sharding
 
 _BLOCK = 16  # heads a device between two results: seconds of work, and of work lost when stopped
@@ -134,7 +134,7 @@ def train_heads(
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
         result = train(sharding.to_devices(sharding.padded(stacked, size)), *pool)
         best, trained = sharding.to_host(result, len(block))
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        with concurrent.futures.ThreadPoolExecutor(limits.cpus()) as threads:
             measure = functools.partial(_measures, members, trained, labels)
             measured = list(threads.map(measure, range(len(block))))
         for place, one in enumerate(block):

@@ -70,7 +70,7 @@ class StudyConfig:
     draws: int = 1
     fill_ratio: float = 1.0
     backbone: str = "auto"
-    weights: str = ""
+    weights: str = dataclasses.field(default="", metadata={"is_path": True})
     input_size: int = 224
     crop_from: int = 0
     train: str = "head"

@@ -27,13 +27,16 @@ MANIFEST = "manifest.jsonl"
 Samples = Mapping[tuple[str, int], np.ndarray]  # (source patch id, number) -> (H, W, 1) uint8
 
 
-def to_image(record: PatchRecord, pixels: np.ndarray, source: str) -> Image:
+def to_image(
+    record: PatchRecord, pixels: np.ndarray, source: str, data_dir: str | None = None
+) -> Image:
     """A patch as an image to train on, which carries its patient into the samples' manifest.
 
     Args:
       record: of the patch; its id becomes the member's name.
       pixels: (H, W, 1) uint8.
-      source: where it is from, for messages.
+      source: where it is from, as `<dataset>/<config>:<split>/<patch id>`; for messages.
+      data_dir: absolute, where its dataset was prepared, for who needs the patch again.
     """
     provenance = {
         "patient": record.patient_id,
@@ -41,6 +44,7 @@ def to_image(record: PatchRecord, pixels: np.ndarray, source: str) -> Image:
         "zoom_group": str(record.zoom_group),
         "mammogram": record.source,
         "synthetic": str(record.synthetic).lower(),
+        **({} if data_dir is None else {"data_dir": data_dir}),
     }
     return Image(record.patch_id, source, pixels, provenance)
 

@@ -11,7 +11,6 @@ import dataclasses
 import importlib.metadata
 import io
 import multiprocessing
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import tqdm
 from data_pipeline import mammogram_files, outlines
 from data_pipeline.bcdr import SYNTHETIC_MARK
 from data_pipeline.errors import DataError
+from data_pipeline.files import limits
 from data_pipeline.files.writing import write_atomically
 from data_pipeline.phantom import mammogram, sets
 from data_pipeline.phantom.patients import Image, Patient, PhantomSettings, draw_patient, generator
@@ -68,7 +68,7 @@ def write(
         rows = {}
         images = sum(len(patient.images) for _, _, patient in jobs)
         with tqdm.tqdm(total=images, disable=not progress, desc="phantom", unit="image") as bar:
-            for patient, found in _run(jobs, workers or os.cpu_count() or 1):
+            for patient, found in _run(jobs, workers or limits.cpus()):
                 rows[patient.set_name, patient.number] = found
                 bar.update(len(patient.images))
         for name in unfinished:

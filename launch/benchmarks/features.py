@@ -5,7 +5,6 @@ peer: the forward passes alone, PyTorch eager, in one process with all threads a
 core side by side; batches of the same size, random weights.
 """
 
-import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 from classify.backbones.backbone import RANDOM, load_backbone
 from classify.backbones.resnet import RESNETS
 from classify.classifiers.features import BLOCK, FeatureCache
+from data_pipeline.files import limits
 from launch.benchmarks.timing import Timing, in_processes, measure
 from singan_jax.devices import sharding
 
@@ -27,7 +27,7 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     for name in ("resnet50", "alexnet"):
         row: dict[str, Any] = {"backbone": name, **_ours(name, repeats).row("per_s")}
         if peer:
-            cores = os.cpu_count() or 1
+            cores = limits.cpus()
             row |= _torch(name, repeats, processes=1).row("torch_threads_per_s")
             row |= _torch(name, repeats, processes=cores).row("torch_processes_per_s")
             row["ratio_as_shipped"] = row["per_s"] / row["torch_threads_per_s"]

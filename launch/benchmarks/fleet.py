@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import singan_jax
+from data_pipeline.files import limits
 from launch.benchmarks.timing import Timing, fresh_processes, in_processes, measure
 from singan_jax.config import Config
 from singan_jax.devices import sharding
@@ -125,7 +126,7 @@ def _on_devices(devices: int, repeats: int) -> list[Timing]:
 def _peer(config: Config, side: int, iterations: int, repeats: int, ours: float) -> dict[str, Any]:
     shipped, several = (
         _torch(config, side, iterations, repeats, processes=processes)
-        for processes in (1, os.cpu_count() or 1)
+        for processes in (1, limits.cpus())
     )
     best = min(shipped, several)  # by their medians
     return {

@@ -5,7 +5,6 @@ The peer: `torch_peer`, in one process with all threads, and in one process a co
 """
 
 import functools
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipeline.files import limits
 from launch.benchmarks.timing import Timing, in_processes, measure
 from singan_jax.config import Config
 from singan_jax.devices import sharding
@@ -34,7 +34,7 @@ def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
         if peer:
             measured = functools.partial(_torch, side, width, iterations, repeats)
             row |= measured(processes=1).row("torch_threads_ms")
-            row |= measured(processes=os.cpu_count() or 1).row("torch_processes_ms")
+            row |= measured(processes=limits.cpus()).row("torch_processes_ms")
             row["ratio_as_shipped"] = row["torch_threads_ms"] / row["ms"]
             best = min(row["torch_threads_ms"], row["torch_processes_ms"])
             row["ratio_best_peer"] = best / row["ms"]

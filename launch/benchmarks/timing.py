@@ -2,13 +2,14 @@
 
 import concurrent.futures
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+
+from data_pipeline.files import limits
 
 FASTEST, SLOWEST = "_fastest", "_slowest"
 
@@ -68,7 +69,7 @@ def in_processes(call: Callable[..., Any], processes: int, *arguments: Any) -> l
       processes: how many.
       *arguments: those before the last.
     """
-    threads = 1 if processes > 1 else os.cpu_count() or 1
+    threads = 1 if processes > 1 else limits.cpus()
     return fresh_processes(call, [(*arguments, threads)] * processes)
 
 

@@ -1,12 +1,16 @@
 """Joining the other processes of a run, as flags or the environment say."""
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 
 from singan_jax.devices import sharding
 from singan_jax.errors import InputError
 
 MODES = ("auto", "on", "off")
+# Of Slurm, where JAX reads numbers. A shell that Slurm did not start may have them empty.
+_SLURM_NUMBERS = ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 def join(
@@ -33,7 +37,8 @@ def join(
     elif mode == "off" or (mode == "auto" and not started_together()):
         return
     try:
-        sharding.join(*stated)
+        with _without_empty_numbers():
+            sharding.join(*stated)
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"the other processes of this run cannot be found ({' '.join(str(error).split())}); "
@@ -46,10 +51,12 @@ def started_together() -> bool:
     """Whether the environment shows that this is one of several processes of one run.
 
     Asks for more than JAX does, which would wait for others in an interactive Slurm shell: there
-    the job has several tasks, but the step that the shell runs in has one.
+    the job has several tasks, but the step that the shell runs in has one. A number of tasks that
+    is none is taken as not given.
     """
     environment = os.environ
-    slurm = int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "").strip()
+    slurm = tasks.isdecimal() and int(tasks) > 1
     kubernetes = (
         "KUBERNETES_SERVICE_HOST" in environment
         and "JOB_COMPLETION_INDEX" in environment
@@ -57,6 +64,19 @@ def started_together() -> bool:
     )
     tpu_hosts = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
     return slurm or kubernetes or "," in (tpu_hosts or "")
+
+
+@contextlib.contextmanager
+def _without_empty_numbers() -> Iterator[None]:
+    """Hides variables of Slurm that should be numbers and are none, which end JAX's detection."""
+    found = {name: os.environ.get(name, "0") for name in _SLURM_NUMBERS}
+    hidden = {name: text for name, text in found.items() if not text.strip().isdecimal()}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _check(

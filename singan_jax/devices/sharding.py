@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from data_pipeline.files import limits
+
 AXIS = "fleet"
 T = TypeVar("T")  # any pytree
 
@@ -123,16 +125,16 @@ def over_members(
 
 
 def memory() -> int:
-    """Bytes of a device's memory; for CPU devices, which share it, of the machine's."""
+    """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return stats.get("bytes_limit", machine)
+    return stats.get("bytes_limit") or limits.memory_bytes()
 
 
 def fits(compiled: Any, share: float) -> bool:
     """Whether a compiled program and its arguments fit into `share` of each device's memory.
 
-    CPU devices share half the machine's memory; the other half is for the host's own copies.
+    CPU devices share half the machine's memory, or its container's; the other half is for the
+    host's own copies.
     """
     limit = memory()
     if jax.default_backend() == "cpu":

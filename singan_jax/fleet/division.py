@@ -15,6 +15,8 @@ from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.record import Member, WorkdirError, read_record
 
+_MANY_SIZES = 4  # so many take longer than most expect,
+_MANY_OF_A_SIZE = 16  # unless each is of so many images that devices are busy with one alone
 _PATIENCE = 90.0  # seconds within which all hosts must see what one wrote; NFS may take 60
 
 
@@ -53,6 +55,22 @@ def unfinished(folder: pathlib.Path, config: Config) -> list[list[Member]]:
         if finished.finished_scales(store, range(len(members)), scales) < scales:
             found.append(members)
     return found
+
+
+def about_sizes(groups: Sequence[Sequence[Member]]) -> str:
+    """A line on images of many sizes, which cannot train side by side; empty where they are few.
+
+    Each size is compiled for by itself, and trained on after another.
+    """
+    kinds = {group[0].kind for group in groups}
+    members = sum(map(len, groups))
+    if len(kinds) < _MANY_SIZES or members >= len(kinds) * _MANY_OF_A_SIZE:
+        return ""
+    return (
+        f"{members} images of {len(kinds)} sizes: images of one size and kind train side by side, "
+        "those of different ones one after another, each compiled for anew; crop or resize them to "
+        "one size to train faster"
+    )
 
 
 def members_of_process(

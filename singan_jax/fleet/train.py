@@ -2,8 +2,10 @@
 
 import contextlib
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 
+from data_pipeline.errors import InputWarning
 from singan_jax.config import Config, validate
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import shared_bucket
@@ -69,6 +71,8 @@ def train_fleet(
         groups = division.agree(folder, config, watch)
         if groups and sharding.process() == 0:
             log_run(folder)
+            if told := division.about_sizes(groups):
+                warnings.warn(told, InputWarning, stacklevel=2)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
         pixels = _read(images, own)
         compilers = {

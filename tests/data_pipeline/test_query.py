@@ -95,6 +95,14 @@ def test_queries_are_told_from_files(text, answer):
     assert is_query(text) is answer
 
 
+def test_a_file_that_exists_is_no_query(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    assert is_query("a/b:c.png")
+    (tmp_path / "a/b:c.png").touch()
+    assert not is_query("a/b:c.png")
+
+
 RECORDS = (
     record("1_F01", 1, age=40.0, density=1),
     record("1_F01", 2, classification="Malign", zoom_group=2, density=None),

@@ -247,6 +247,8 @@ def test_state_is_outdated_once_later_ones_hold_all_its_members():
         ({}, False),
         ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"}, False),  # an interactive shell
         ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"SLURM_STEP_NUM_TASKS": ""}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4(x2)"}, False),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
         ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),

@@ -98,7 +98,7 @@ def find(
 
     Args:
       mammograms: all of the source; none where it has patches only.
-      pictures: of each of these, None where it could not be read.
+      pictures: one of each of these, None where it could not be read.
       records: of all patches.
       folder: of the patches' files.
 
@@ -107,7 +107,7 @@ def find(
     """
     shown = [
         (mammogram, its_own)
-        for mammogram, its_own in zip(mammograms, pictures, strict=False)
+        for mammogram, its_own in zip(mammograms, pictures, strict=True)
         if its_own and not near_copies.is_blank(its_own.thumbnail)
     ]
     names = [Shown(m.patient_id, m.source, m.image_id) for m, _ in shown]
@@ -147,8 +147,11 @@ def _equal_patches(
         if one.pixels_sha256 not in degenerate:
             degenerate[one.pixels_sha256] = is_degenerate(_pixels(folder / one.file_name))
         if not degenerate[one.pixels_sha256]:
-            shown = (Shown(r.patient_id, r.source, r.patch_id) for r in (one, other))
-            yield Duplicate("equal patches", *shown)
+            yield Duplicate("equal patches", _shown(one), _shown(other))
+
+
+def _shown(record: PatchRecord) -> Shown:
+    return Shown(record.patient_id, record.source, record.patch_id)
 
 
 def _pixels(path: pathlib.Path) -> np.ndarray:
@@ -200,7 +203,7 @@ def _further(leaks: Sequence[Duplicate], path: pathlib.Path) -> str:
 
 
 def lines(duplicates: Sequence[Duplicate]) -> list[str]:
-    """How many pairs of each kind there are, with an example of each; empty where there are none."""
+    """How many pairs of each kind there are, each with an example; empty for none."""
     groups: dict[tuple[Kind, bool], list[Duplicate]] = {}
     for pair in duplicates:
         groups.setdefault((pair.kind, pair.first.patient == pair.second.patient), []).append(pair)

@@ -4,7 +4,7 @@ A mammogram is compared by a thumbnail of 64x64 pixels, from which what is coars
 whose contrast is evened out: most breasts look alike without that. Two thumbnails are as similar as
 their correlation is far from 0, at the best of 81 ways to cut up to 5 % off the sides of one of
 them, mirrored or not. That is too much work for every pair, so it is done for those that are most
-alike at 16x16 pixels, uncut; there the pairs are one product of matrices, a block of rows at a time.
+alike at 16x16 pixels, uncut, where all pairs are a product of matrices, some rows at a time.
 
 On the 322 films of mini-MIAS, any two of different patients are less similar than `NEAR` (in 51520
 pairs the median is 0.33, one in a thousand is above 0.89 and the greatest 0.94). Of copies of

@@ -16,21 +16,17 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import multiprocessing
 import pathlib
 import platform
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import tqdm
 
-from data_pipeline import duplicates, patch_records
+from data_pipeline import duplicates, patch_records, pool
 from data_pipeline.duplicates import Duplicate, Picture
 from data_pipeline.errors import DataError
 from data_pipeline.files import locking
@@ -141,14 +137,14 @@ def run(
         raise DataError(f"workers is {workers}; it must be 1 or more")
     with _locked(out):
         _begin(out, work)
-        done = _map(work.function, work.jobs, workers)
+        done = pool.map_in_order(work.function, work.jobs, workers)
         units = list(_with_progress(done, len(work.jobs), work.unit, progress))
         records = tuple(record for unit in units for record in unit.records)
         skips = (*work.skips, *(skip for unit in units for skip in unit.skips))
         patch_records.write_lines(out / SKIPPED, map(dataclasses.asdict, skips))
         if not records:
             raise DataError(f"{out}: no {work.unit} gave a patch; {out / SKIPPED} says why")
-        pictures = [unit.picture for unit in units]
+        pictures = [unit.picture for unit in units if work.mammograms]
         found = (*work.duplicates, *duplicates.find(work.mammograms, pictures, records, out))
         duplicates.report(found, out, allow=allow_duplicates)
         patch_records.write_tables(out, work.mammograms, records)
@@ -287,27 +283,6 @@ def _begin(out: pathlib.Path, work: Work) -> None:
     if old["source"] != plan["source"]:
         problem = "holds patches of another source, or images or annotations changed since"
         raise DataError(f"{out}: {problem}; {remedy}")
-
-
-def _map(function: Callable[[Any], Unit], jobs: Sequence[Any], workers: int) -> Iterator[Unit]:
-    """`map` in order, over processes that start afresh (a forked one may hang on others' locks)."""
-    if workers == 1 or len(jobs) < 2:
-        yield from map(function, jobs)
-        return
-    pool = futures.ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        # An interrupt is this process' to handle: it lets the workers finish what they hold.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    with pool:
-        try:
-            yield from pool.map(function, jobs)
-        except BrokenProcessPool as error:
-            problem = "a worker process was killed, most likely for want of memory"
-            remedy = "repeat the command with fewer workers to go on"
-            raise DataError(f"{problem}; {remedy}") from error
 
 
 def _with_progress(units: Iterable[Unit], total: int, unit: str, shown: bool) -> Iterator[Unit]:

@@ -6,10 +6,11 @@ their correlation is far from 0, at the best of 81 ways to cut up to 5 % off the
 them, mirrored or not. That is too much work for every pair, so it is done for those that are most
 alike at 16x16 pixels, uncut, where all pairs are a product of matrices, some rows at a time.
 
-On the 322 films of mini-MIAS, any two of different patients are less similar than `NEAR` (in 51520
-pairs the median is 0.33, one in a thousand is above 0.89 and the greatest 0.94). Of copies of
-them, saved as JPEG of quality 30, brighter or darker, at half the size, or shifted by 2 pixels, all
-are above it, and most of those cut by up to 5 % of a side are.
+On the 322 films of mini-MIAS no two of different patients reach `NEAR`: of 51520 pairs the median
+is 0.38, one in a thousand is above 0.896 and the greatest is 0.933. Copies of 41 of them all do:
+saved as JPEG of quality 30 (least 0.996), by a gamma of 0.7 or 1.5 (0.947), at half the size
+(0.999), shifted by 2 of 1024 pixels (0.984), cut by 3 or 5 % at all sides (0.944); of those cut by
+1 %, which is furthest from the ways tried, 19 in 20 do (0.930).
 """
 
 import base64

@@ -18,7 +18,10 @@ NumPy only: imports neither JAX nor another package of this project. Data flows 
     patches           where patches lie by either set of rules, and cutting them
     patch_records     what is known of each patch, and its files
     units             extraction from any source: parallel, resumable, all or nothing
+    pool              one function over many jobs, in several processes
     cut extract       the patches of one mammogram, and of all
+    duplicates        the same picture of one patient or of two
+    near_copies       mammograms that look alike
     thesis_format     the metadata of the thesis' own scripts
     thesis_folder     patches that those scripts made
     overview          a picture of what was extracted

@@ -23,7 +23,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -33,7 +33,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.mammograms import Reading
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings, Rules
-from data_pipeline.units import ExtractionResult
+from data_pipeline.units import ExtractionResult, How
 
 GROUPS = {"g1": (1,), "g2": (2,), "g3": (3,), "all": (1, 2, 3)}  # zooms of the lesions
 DEFAULT_SIZE = 224
@@ -107,9 +107,7 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         root: pathlib.Path,
         data_dir: pathlib.Path,
         settings: PatchSettings,
-        *,
-        workers: int,
-        progress: bool,
+        **how: Unpack[How],
     ) -> ExtractionResult:
         """Writes the patches of the source, or what is missing of them, to `extracted_folder`.
 
@@ -117,8 +115,7 @@ class PatchesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
           root: folder that holds the source.
           data_dir: folder of all datasets.
           settings: which patches.
-          workers: see `units.run`, also for the result and errors.
-          progress: see there.
+          how: see `units.run`, also for the result and errors.
         """
 
     @classmethod
@@ -182,9 +179,7 @@ class MammogramsBuilder(PatchesBuilder, skip_registration=True):  # type: ignore
         root: pathlib.Path,
         data_dir: pathlib.Path,
         settings: PatchSettings,
-        *,
-        workers: int,
-        progress: bool,
+        **how: Unpack[How],
     ) -> ExtractionResult:
         """Cuts the patches; windows of films are smaller by as much as a phantom's films are."""
         window = round(settings.film_window * phantom.film_scale(root))
@@ -192,8 +187,7 @@ class MammogramsBuilder(PatchesBuilder, skip_registration=True):  # type: ignore
             cls.read(root),
             extracted_folder(data_dir, cls.name, settings.size),
             dataclasses.replace(settings, film_window=window),
-            workers=workers,
-            progress=progress,
+            **how,
         )
 
 
@@ -209,8 +203,7 @@ def prepare(
     size: int | None,
     *,
     rules: Rules = "clean",
-    workers: int,
-    progress: bool,
+    **how: Unpack[How],
 ) -> ExtractionResult:
     """Extracts the patches of a source and prepares its four configs of a size.
 
@@ -223,20 +216,21 @@ def prepare(
       data_dir: folder of all datasets.
       size: of patches in pixels, None for native.
       rules: by which patches are cut, see `patches`.
-      workers: processes that extract.
-      progress: whether to show progress bars.
+      how: see `units.run`; `progress` is for packing too.
 
     Returns:
-      All patches, and what was left out.
+      All patches, what was left out, and what is there twice.
 
     Raises:
       DataError: nothing can be built from this input, or in this data_dir.
     """
     settings = PatchSettings(rules=rules, size=size)
-    result = builder_class.extract(root, data_dir, settings, workers=workers, progress=progress)
+    result = builder_class.extract(root, data_dir, settings, **how)
     digest = _digest(extracted_folder(data_dir, builder_class.name, size))
     tfds.disable_progress_bar()
-    for name in tqdm.tqdm(config_names(size), "packing", unit="config", disable=not progress):
+    for name in tqdm.tqdm(
+        config_names(size), "packing", unit="config", disable=not how["progress"]
+    ):
         folder = data_dir / builder_class.name / name / str(builder_class.VERSION)
         for leftover in folder.parent.glob(f"incomplete.??????_{folder.name}"):
             if leftover.is_dir():  # as TFDS names it, of a run that was killed

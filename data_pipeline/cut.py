@@ -3,7 +3,8 @@
     patches/<image_id>/         put in place once it is complete
       <patch_id>.png            8-bit grayscale
       <patch_id>_mask.png       255 where the lesion is, else 0; for patches of lesions
-      mammogram.json            records and skips, and the hash of the files they come from
+      mammogram.json            records and skips, the hash of the files they come from, and what
+                                is kept of the mammogram to find it again, see `duplicates`
 
 A patch's id is `<image_id>_lesion_<lesion_id>_z<zoom>` or `<image_id>_healthy_<number>`.
 """
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from data_pipeline import mammogram_files, outlines, patch_records, units
+from data_pipeline import duplicates, mammogram_files, outlines, patch_records, units
 from data_pipeline.errors import DataError
 from data_pipeline.mammograms import Box, Lesion, Mammogram, Skip
 from data_pipeline.patch_records import PatchRecord
@@ -59,7 +60,7 @@ def cut(job: Job) -> Unit:
     masks = [lesion.mask_file for lesion in mammogram.lesions if lesion.mask_file]
     digest = units.files_digest([mammogram.file, *masks])
     if unit := units.finished(folder, digest):
-        return unit
+        return unit if unit.picture else _with_picture(unit, mammogram, folder)
     try:
         image = mammogram_files.load(mammogram.file)
     except DataError as error:
@@ -69,7 +70,17 @@ def cut(job: Job) -> Unit:
     records = tuple(_write_all(mammogram, image, located, settings, temporary))
     if mammogram.may_give_healthy and not any(record.zoom_group == 0 for record in records):
         skips.append(_no_healthy(mammogram, located))
-    return units.finish(folder, digest, records, skips)
+    return units.finish(folder, digest, records, skips, duplicates.picture(image))
+
+
+def _with_picture(unit: Unit, mammogram: Mammogram, folder: pathlib.Path) -> Unit:
+    """A unit of an earlier version, which kept no picture, with it."""
+    try:
+        image = mammogram_files.load(mammogram.file)
+    except DataError as error:  # that version could read it
+        skip = _skip(mammogram, "search for duplicates", error)
+        return unit._replace(skips=(*unit.skips, skip))
+    return units.add_picture(folder, unit, duplicates.picture(image))
 
 
 def _locate(mammogram: Mammogram, shape: tuple[int, int]) -> tuple[_Located, list[Skip]]:

@@ -6,17 +6,18 @@ import json
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Unpack
 
 from data_pipeline import units
 from data_pipeline.cut import Job, cut
 from data_pipeline.errors import DataError
 from data_pipeline.mammograms import Mammogram, Reading
 from data_pipeline.patches import PatchSettings
-from data_pipeline.units import PATCHES, ExtractionResult, Work
+from data_pipeline.units import PATCHES, ExtractionResult, How, Work
 
 
 def extract(
-    reading: Reading, out: pathlib.Path, settings: PatchSettings, *, workers: int, progress: bool
+    reading: Reading, out: pathlib.Path, settings: PatchSettings, **how: Unpack[How]
 ) -> ExtractionResult:
     """Cuts the patches of all mammograms and writes them with their metadata.
 
@@ -28,11 +29,10 @@ def extract(
       reading: of one source.
       out: folder to write to; see `units.run`.
       settings: which patches.
-      workers: processes; see there.
-      progress: whether to show a progress bar.
+      how: see there.
 
     Returns:
-      The records and skips, as written.
+      The records, skips and duplicates, as written.
 
     Raises:
       DataError: see `units.run`; or a name cannot be part of a file name, or is there twice.
@@ -42,7 +42,7 @@ def extract(
     stated = dataclasses.asdict(settings) | {"zooms": list(settings.zooms)}
     source = _fingerprint(reading.mammograms)
     work = Work(cut, jobs, "mammogram", stated, source, reading.mammograms, reading.skips)
-    return units.run(work, out, workers=workers, progress=progress)
+    return units.run(work, out, **how)
 
 
 def _check_names(mammograms: Sequence[Mammogram]) -> None:

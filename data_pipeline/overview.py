@@ -11,6 +11,8 @@ import PIL.Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_pipeline import duplicates
+from data_pipeline.duplicates import Duplicate
 from data_pipeline.files.writing import replacing
 from data_pipeline.mammograms import CLASSIFICATIONS, Skip
 from data_pipeline.patch_records import PatchRecord
@@ -30,6 +32,7 @@ def write(
     folder: pathlib.Path,
     records: Sequence[PatchRecord],
     skips: Sequence[Skip],
+    found_twice: Sequence[Duplicate] = (),
 ) -> None:
     """Writes the page.
 
@@ -39,6 +42,7 @@ def write(
       folder: of the patches' files, see `extract.extract`.
       records: of all patches, at least one.
       skips: what was left out.
+      found_twice: what is there twice.
 
     Raises:
       OSError: a patch cannot be read or the page cannot be written.
@@ -48,7 +52,7 @@ def write(
         groups.setdefault((record.format, record.classification), []).append(record)
     lines = [
         part
-        for line in skip_lines(skips)
+        for line in [*duplicates.lines(found_twice), *skip_lines(skips)]
         for part in textwrap.wrap(line, 170, subsequent_indent="    ")
     ]
     below = (len(lines) + 1) * _LINE

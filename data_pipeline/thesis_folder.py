@@ -14,20 +14,21 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import PIL.Image
 
 from data_pipeline import mammogram_files, patch_records, thesis_format, units
 from data_pipeline.bcdr import SYNTHETIC_MARK
+from data_pipeline.duplicates import Duplicate, Shown
 from data_pipeline.errors import DataError
 from data_pipeline.files.writing import to_json, write_atomically
 from data_pipeline.mammograms import Box, Skip
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings, fitted
 from data_pipeline.thesis_format import Line
-from data_pipeline.units import PATCHES, ExtractionResult, Unit, Work
+from data_pipeline.units import PATCHES, ExtractionResult, How, Unit, Work
 
 METADATA = "thesis_metadata.jsonl"
 
@@ -54,6 +55,11 @@ class ThesisPatch:
     def patch_id(self) -> str:
         """The image's name without its suffix."""
         return pathlib.PurePosixPath(self.line.file_name).stem
+
+    @property
+    def shown(self) -> Shown:
+        """What reports of duplicates say of it."""
+        return Shown(self.line.patient_id, self.line.file_name, self.patch_id)
 
 
 class Job(NamedTuple):
@@ -86,6 +92,12 @@ def read(root: pathlib.Path) -> tuple[tuple[ThesisPatch, ...], tuple[Skip, ...]]
     Raises:
       DataError: root has no metadata, or nothing in it can be used.
     """
+    return _read(root)[:2]
+
+
+def _read(
+    root: pathlib.Path,
+) -> tuple[tuple[ThesisPatch, ...], tuple[Skip, ...], list[Duplicate]]:
     root = pathlib.Path(root)
     name = next((n for n in (METADATA, patch_records.METADATA) if (root / n).is_file()), None)
     if name is None:
@@ -114,7 +126,7 @@ def read(root: pathlib.Path) -> tuple[tuple[ThesisPatch, ...], tuple[Skip, ...]]
         first = skips[0] if skips else Skip(name, "", "is empty")
         reason = " ".join(filter(None, dataclasses.astuple(first)))
         raise DataError(f"{root}: nothing in it can be used; first fault: {reason}")
-    return tuple(patches), tuple(skips)
+    return tuple(patches), tuple(skips), known.duplicates
 
 
 def _lines(path: pathlib.Path, skips: list[Skip]) -> Iterator[tuple[tuple[str, str], Line]]:
@@ -141,6 +153,7 @@ class _Known:
     def __init__(self) -> None:
         self._lines: dict[str, str] = {}  # by patch id
         self._contents: dict[tuple[str, int], ThesisPatch] = {}
+        self.duplicates: list[Duplicate] = []  # images that are left out as they are there already
 
     def add(self, patch: ThesisPatch) -> None:
         """Raises DataError for a patch that cannot be named, or that is there already."""
@@ -151,6 +164,7 @@ class _Known:
             raise DataError(f"an image named {name} again; {self._lines[name]} is used")
         content = hashlib.sha256(patch.file.read_bytes()).hexdigest(), patch.line.zoom_group
         if first := self._contents.get(content):
+            self.duplicates.append(Duplicate("equal patches", first.shown, patch.shown))
             whose = f"{first.patch_id} of patient {first.line.patient_id}"
             raise DataError(
                 f"{name} is the same image as {whose} ({first.where[1]}), which is used"
@@ -160,7 +174,7 @@ class _Known:
 
 
 def extract(
-    root: pathlib.Path, out: pathlib.Path, settings: PatchSettings, *, workers: int, progress: bool
+    root: pathlib.Path, out: pathlib.Path, settings: PatchSettings, **how: Unpack[How]
 ) -> ExtractionResult:
     """Brings the patches of a folder into ours: one unit of `units` for each patient.
 
@@ -169,23 +183,22 @@ def extract(
       out: folder to write to; see `units.run`.
       settings: `size`, None to leave each patch as it is; and `rules`, which decide how one of
         another size is resized.
-      workers: processes; see `units.run`.
-      progress: whether to show a progress bar.
+      how: see `units.run`.
 
     Returns:
-      The records and skips, as written.
+      The records, skips and duplicates, as written.
 
     Raises:
       DataError: see `read` and `units.run`.
     """
-    patches, skips = read(root)
+    patches, skips, found = _read(root)
     of_patient: dict[str, list[ThesisPatch]] = {}
     for patch in patches:
         of_patient.setdefault(patch.line.patient_id, []).append(patch)
     jobs = [Job(tuple(p), out / PATCHES / name, settings) for name, p in of_patient.items()]
     stated = {"rules": settings.rules, "size": settings.size}
-    work = Work(take, jobs, "patient", stated, _fingerprint(patches), (), skips)
-    return units.run(work, out, workers=workers, progress=progress)
+    work = Work(take, jobs, "patient", stated, _fingerprint(patches), (), skips, found)
+    return units.run(work, out, **how)
 
 
 def take(job: Job) -> Unit:

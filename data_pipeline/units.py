@@ -5,6 +5,7 @@
       mammogram.json            records and skips, and the hash of the files they come from
     metadata.jsonl, *.csv       see `patch_records`; written when all units are done
     skipped.jsonl               what readers and extraction left out, and why
+    duplicates.csv              pictures that are there twice, if any; see `duplicates`
 
 A unit's folder is put in place once it is complete. It depends on its files, its annotations
 and the settings alone, so neither the number of workers nor an interruption changes the result.
@@ -15,21 +16,18 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import multiprocessing
 import pathlib
 import platform
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import tqdm
 
-from data_pipeline import patch_records
+from data_pipeline import duplicates, patch_records, pool
+from data_pipeline.duplicates import Duplicate, Picture
 from data_pipeline.errors import DataError
 from data_pipeline.files import locking
 from data_pipeline.files.writing import differences, to_json, write_atomically
@@ -52,11 +50,13 @@ class Unit(NamedTuple):
       records: of its patches.
       skips: what of it could not be used.
       reused: whether an earlier run had done it.
+      picture: of the mammogram; None where it could not be read, or the unit is none.
     """
 
     records: tuple[PatchRecord, ...]
     skips: tuple[Skip, ...]
     reused: bool
+    picture: Picture | None = None
 
 
 class ExtractionResult(NamedTuple):
@@ -66,11 +66,13 @@ class ExtractionResult(NamedTuple):
       records: of all patches, by unit in the order read.
       skips: the reader's, then those of the extraction.
       reused: number of units that an earlier, interrupted run had finished.
+      duplicates: pictures that are there twice.
     """
 
     records: tuple[PatchRecord, ...]
     skips: tuple[Skip, ...]
     reused: int
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 class Work(NamedTuple):
@@ -84,6 +86,7 @@ class Work(NamedTuple):
       source: hash of all that was read of the source but its files' content.
       mammograms: that were read; none where the source has patches only.
       skips: of the reader.
+      duplicates: that the reader found.
     """
 
     function: Callable[[Any], Unit]
@@ -93,9 +96,25 @@ class Work(NamedTuple):
     source: str
     mammograms: Sequence[Mammogram]
     skips: Sequence[Skip]
+    duplicates: Sequence[Duplicate] = ()
 
 
-def run(work: Work, out: pathlib.Path, *, workers: int, progress: bool) -> ExtractionResult:
+class How(TypedDict):
+    """Keyword arguments of `run`, for those who pass them on."""
+
+    workers: int
+    progress: bool
+    allow_duplicates: NotRequired[bool]
+
+
+def run(
+    work: Work,
+    out: pathlib.Path,
+    *,
+    workers: int,
+    progress: bool,
+    allow_duplicates: bool = False,
+) -> ExtractionResult:
     """Does all units, or what is missing of them, and writes what is known of their patches.
 
     Args:
@@ -104,30 +123,35 @@ def run(work: Work, out: pathlib.Path, *, workers: int, progress: bool) -> Extra
       workers: processes; each holds one unit at a time. 1 stays in this process. With more, the
         calling script needs the usual `if __name__ == "__main__"`.
       progress: whether to show a progress bar.
+      allow_duplicates: go on where the same pixels are of two patients.
 
     Returns:
-      The records and skips, as written.
+      The records, skips and duplicates, as written.
 
     Raises:
       DataError: `out` cannot be written to, or holds other things or an extraction of another
-        source or with other settings; no unit gave a patch; a worker was killed.
+        source or with other settings; no unit gave a patch; the same pixels are of two
+        patients; a worker was killed.
     """
     if workers < 1:
         raise DataError(f"workers is {workers}; it must be 1 or more")
     with _locked(out):
         _begin(out, work)
-        done = _map(work.function, work.jobs, workers)
+        done = pool.map_in_order(work.function, work.jobs, workers)
         units = list(_with_progress(done, len(work.jobs), work.unit, progress))
         records = tuple(record for unit in units for record in unit.records)
         skips = (*work.skips, *(skip for unit in units for skip in unit.skips))
         patch_records.write_lines(out / SKIPPED, map(dataclasses.asdict, skips))
         if not records:
             raise DataError(f"{out}: no {work.unit} gave a patch; {out / SKIPPED} says why")
+        pictures = [unit.picture for unit in units if work.mammograms]
+        found = (*work.duplicates, *duplicates.find(work.mammograms, pictures, records, out))
+        duplicates.report(found, out, allow=allow_duplicates)
         patch_records.write_tables(out, work.mammograms, records)
         patch_records.write_lines(
             out / patch_records.METADATA, (record.to_json() for record in records)
         )
-    return ExtractionResult(records, skips, sum(unit.reused for unit in units))
+    return ExtractionResult(records, skips, sum(unit.reused for unit in units), found)
 
 
 def files_digest(paths: Iterable[pathlib.Path]) -> str:
@@ -158,7 +182,9 @@ def finished(folder: pathlib.Path, digest: str) -> Unit | None:
     content = read_json(folder / _CONTENT)
     if content.get("files_sha256") == digest:
         records = tuple(map(PatchRecord.from_json, content["records"]))
-        return Unit(records, tuple(Skip(**row) for row in content["skips"]), reused=True)
+        skips = tuple(Skip(**row) for row in content["skips"])
+        picture = Picture(**content["picture"]) if content.get("picture") else None
+        return Unit(records, skips, reused=True, picture=picture)
     shutil.rmtree(folder)
     return None
 
@@ -173,19 +199,32 @@ def started(folder: pathlib.Path) -> pathlib.Path:
 
 
 def finish(
-    folder: pathlib.Path, digest: str, records: Iterable[PatchRecord], skips: Iterable[Skip]
+    folder: pathlib.Path,
+    digest: str,
+    records: Iterable[PatchRecord],
+    skips: Iterable[Skip],
+    picture: Picture | None = None,
 ) -> Unit:
     """Puts the folder that `started` gave in place, with what is known of its patches."""
-    unit = Unit(tuple(records), tuple(skips), reused=False)
+    unit = Unit(tuple(records), tuple(skips), reused=False, picture=picture)
     temporary = folder.with_name(f".{folder.name}.tmp")
-    content = {
+    content: dict[str, Any] = {
         "files_sha256": digest,
         "records": [record.to_json() for record in unit.records],
         "skips": [dataclasses.asdict(skip) for skip in unit.skips],
     }
+    if picture:
+        content["picture"] = picture._asdict()
     write_atomically(temporary / _CONTENT, to_json(content))
     temporary.rename(folder)
     return unit
+
+
+def add_picture(folder: pathlib.Path, unit: Unit, picture: Picture) -> Unit:
+    """Adds what earlier versions did not keep of a mammogram to its finished unit."""
+    content = read_json(folder / _CONTENT) | {"picture": picture._asdict()}
+    write_atomically(folder / _CONTENT, json.dumps(content, allow_nan=False))
+    return unit._replace(picture=picture)
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -244,27 +283,6 @@ def _begin(out: pathlib.Path, work: Work) -> None:
     if old["source"] != plan["source"]:
         problem = "holds patches of another source, or images or annotations changed since"
         raise DataError(f"{out}: {problem}; {remedy}")
-
-
-def _map(function: Callable[[Any], Unit], jobs: Sequence[Any], workers: int) -> Iterator[Unit]:
-    """`map` in order, over processes that start afresh (a forked one may hang on others' locks)."""
-    if workers == 1 or len(jobs) < 2:
-        yield from map(function, jobs)
-        return
-    pool = futures.ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        # An interrupt is this process' to handle: it lets the workers finish what they hold.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    with pool:
-        try:
-            yield from pool.map(function, jobs)
-        except BrokenProcessPool as error:
-            problem = "a worker process was killed, most likely for want of memory"
-            remedy = "repeat the command with fewer workers to go on"
-            raise DataError(f"{problem}; {remedy}") from error
 
 
 def _with_progress(units: Iterable[Unit], total: int, unit: str, shown: bool) -> Iterator[Unit]:

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from absl import flags
 
-from data_pipeline import builders, load, overview, phantom, thesis_folder
+from data_pipeline import builders, duplicates, load, overview, phantom, thesis_folder
 from data_pipeline.errors import DataError
 from data_pipeline.patches import RULES, Rules
 from data_pipeline.units import SKIPPED
@@ -70,6 +70,12 @@ THESIS_METADATA = flags.DEFINE_boolean(
     False,
     f"also write {thesis_folder.METADATA}, metadata as the scripts of Buetas' thesis write them",
 )
+ALLOW_DUPLICATES = flags.DEFINE_boolean(
+    "allow_duplicates",
+    False,
+    "build although two patients have mammograms or patches of the same pixels, which would let a"
+    " picture be trained on and tested; they are listed",
+)
 WORKERS = flags.DEFINE_integer(
     "workers",
     workers.affordable(),
@@ -99,14 +105,24 @@ def main() -> None:
     builder = load.BUILDERS[_DATASETS[SOURCE.value]]
     rules = cast(Rules, PATCH_RULES.value)  # one of them, as it is an enum
     result = builders.prepare(
-        builder, raw_dir, data_dir, size, rules=rules, workers=WORKERS.value, progress=True
+        builder,
+        raw_dir,
+        data_dir,
+        size,
+        rules=rules,
+        workers=WORKERS.value,
+        progress=True,
+        allow_duplicates=ALLOW_DUPLICATES.value,
     )
     folder = builders.extracted_folder(data_dir, builder.name, size)
     page = folder / "overview.png"
     title = f"{builder.name}, {size or 'native'} pixels: {len(result.records)} patches"
-    overview.write(page, title, folder, result.records, result.skips)
+    overview.write(page, title, folder, result.records, result.skips, result.duplicates)
     print(overview.counts(result.records).to_string())
     print("\n".join(overview.skip_lines(result.skips)))
+    if result.duplicates:
+        print("\n".join(duplicates.lines(result.duplicates)))
+        print(f"All pictures that are there twice are in {folder / duplicates.TABLE}")
     names = ", ".join(builders.config_names(size))
     print(f"{data_dir}: {builder.name} is prepared as {names}")
     print(f"See {page}; all that was skipped is in {folder / SKIPPED}")

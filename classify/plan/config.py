@@ -53,6 +53,8 @@ class StudyConfig:
       seed: of splits, draws, samples and classifiers.
       keep_models: keep each classifier in models/; of trained networks that is all of the network,
         94 MB each for resnet50, of heads some kB.
+      allow_duplicates: go on where patches of two patients have the same pixels, which would let a
+        patch be trained on and tested.
     """
 
     dataset: str = "bcdr_patches"
@@ -82,6 +84,7 @@ class StudyConfig:
     bootstrap: int = 2000
     seed: int = 0
     keep_models: bool = True
+    allow_duplicates: bool = False
 
     @property
     def trained_regimes(self) -> tuple[str, ...]:
@@ -113,7 +116,7 @@ class StudyConfig:
 GRID = frozenset(
     {
         *("regimes", "baseline", "train_zooms", "test_zooms", "fill_zooms", "seeds", "draws"),
-        *("bootstrap", "keep_models"),
+        *("bootstrap", "keep_models", "allow_duplicates"),
     }
 )
 

@@ -74,8 +74,9 @@ def make(
       usable: patch ids that already have samples; None where generators will be trained.
 
     Raises:
-      StudyError: a setting cannot work, a class is missing in a fold, a fill zoom is missing in
-        the dataset, or a regime asks for more sources than there are; and see `sources.read`.
+      StudyError: a setting cannot work, a class is missing in a fold, the same pixels are of two
+        patients, a fill zoom is missing in the dataset, or a regime asks for more sources than
+        there are; and see `sources.read`.
       DataError: the dataset is not there, or has fewer patients than folds.
     """
     validate(config)
@@ -88,6 +89,7 @@ def make(
         records, config.protocol, config.num_folds, config.seed, data_dir, dataset
     )
     _check_classes(records, folds, config)
+    _check_duplicates(records, [pixels for _, pixels in patches], config)
     sources.check_fill_zooms(config.fill_zooms, records)
     chosen = sources.read(config.sources, records, folds, data_dir, config.dataset, configs)
     sets = {
@@ -124,6 +126,14 @@ def _check_classes(
             Partition(nobody, nobody, everyone),
         )
     protocol.check_classes(records, folds, config.task, config.train_zooms, config.test_zooms)
+
+
+def _check_duplicates(
+    records: tuple[PatchRecord, ...], pixels: list[np.ndarray], config: StudyConfig
+) -> None:
+    if not config.allow_duplicates:
+        zooms = {*config.train_zooms, *config.test_zooms, *config.fill_zooms} - {cells.SAME}
+        protocol.check_duplicates(records, pixels, zooms)
 
 
 def _cells(config: StudyConfig, folds: int) -> list[Cell]:

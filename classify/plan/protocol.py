@@ -9,8 +9,8 @@ import numpy as np
 
 from classify import cells
 from classify.cells import CLASSES, Cell, StudyError
-from data_pipeline import builders, load, splits
-from data_pipeline.patch_records import PatchRecord
+from data_pipeline import builders, duplicates, load, splits
+from data_pipeline.patch_records import PatchRecord, pixels_digest
 
 MEANINGS = {
     "paper": "10 % of the patients for testing, the same in all folds; of the others 70 % for "
@@ -137,6 +137,37 @@ def check_classes(
                     f"at zoom {zoom}; use fewer folds (`protocol`=cross-validation "
                     "`folds`=), another `seed`, or more patients"
                 )
+
+
+def check_duplicates(
+    records: Sequence[PatchRecord], pixels: Sequence[np.ndarray], zooms: Iterable[str]
+) -> None:
+    """Refuses patches of two patients with the same pixels, who may be in two parts of a fold.
+
+    Args:
+      records: all patches of the dataset.
+      pixels: (H, W, 1) uint8 of each.
+      zooms: that the study uses, of training, filling and testing; others do not count.
+
+    Raises:
+      LeakError: naming the first such pair.
+    """
+    groups = frozenset[int]().union(*map(cells.zoom_groups, zooms))
+    rows = [row for row, record in enumerate(records) if record.zoom_group in groups]
+    pairs = duplicates.equal_pairs(pixels_digest(pixels[row][..., 0]) for row in rows)
+    found = [
+        (records[rows[first]], records[rows[second]])
+        for first, second in pairs
+        if records[rows[first]].patient_id != records[rows[second]].patient_id
+        and not duplicates.is_degenerate(pixels[rows[first]])
+    ]
+    if found:
+        who = [f"{r.patch_id!r} ({r.source}) of patient {r.patient_id!r}" for r in found[0]]
+        more = f", and {len(found) - 1} more such pairs" if found[1:] else ""
+        raise LeakError(
+            f"{who[0]} and {who[1]} have the same pixels{more}: a leak where one is trained on and "
+            "the other tested; build the dataset without one of them, or set `allow_duplicates`"
+        )
 
 
 def rows_of(

@@ -1,13 +1,13 @@
 """The dataset `thesis_patches`: of patches that the thesis' own scripts made."""
 
 import pathlib
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import tensorflow_datasets as tfds
 
 from data_pipeline import builders, thesis_folder
 from data_pipeline.patches import PatchSettings
-from data_pipeline.units import ExtractionResult
+from data_pipeline.units import ExtractionResult, How
 
 
 class Builder(builders.PatchesBuilder):
@@ -27,10 +27,8 @@ class Builder(builders.PatchesBuilder):
         root: pathlib.Path,
         data_dir: pathlib.Path,
         settings: PatchSettings,
-        *,
-        workers: int,
-        progress: bool,
+        **how: Unpack[How],
     ) -> ExtractionResult:
         """Takes the patches as they are, or resized."""
         out = builders.extracted_folder(data_dir, cls.name, settings.size)
-        return thesis_folder.extract(root, out, settings, workers=workers, progress=progress)
+        return thesis_folder.extract(root, out, settings, **how)

@@ -12,7 +12,7 @@ import PIL.ImageDraw
 import pytest
 import tifffile
 
-from data_pipeline import cut, extract, patch_records, units
+from data_pipeline import cut, extract, patch_records, pool
 from data_pipeline.errors import DataError
 from data_pipeline.mammograms import Box, Lesion, Mammogram, Reading, Skip
 from data_pipeline.patches import PatchSettings
@@ -274,7 +274,7 @@ def test_a_bad_lesion_is_skipped_and_keeps_healthy_patches_away(root, tmp_path, 
     assert reason in bad.reason
     assert (unknown.source, unknown.where) == ("a.tif", "healthy patches")
     assert "the place of a lesion is unknown" in unknown.reason
-    assert run(reading, tmp_path / "out") == (result.records, result.skips, 1)
+    assert run(reading, tmp_path / "out") == (result.records, result.skips, 1, ())
 
 
 def test_a_mask_decides_where_the_lesion_is_and_is_watched(root, tmp_path):
@@ -426,7 +426,7 @@ def die(job):
 def test_a_killed_worker_is_one_line(reading, tmp_path):
     jobs = [cut.Job(m, tmp_path / m.image_id, SETTINGS) for m in reading.mammograms]
     with pytest.raises(DataError, match=r"a worker process was killed.*fewer workers"):
-        list(units._map(die, jobs, 2))
+        list(pool.map_in_order(die, jobs, 2))
 
 
 def test_progress_is_shown_when_asked(reading, tmp_path, capsys):

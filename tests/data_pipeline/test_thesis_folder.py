@@ -76,9 +76,10 @@ def make(tmp_path):
     return make
 
 
-def run(root, out, size=None, workers=1, **settings):
+def run(root, out, size=None, workers=1, allow_duplicates=False, **settings):
     chosen = PatchSettings(size=size, **settings)
-    return thesis_folder.extract(root, out, chosen, workers=workers, progress=False)
+    how = {"workers": workers, "progress": False, "allow_duplicates": allow_duplicates}
+    return thesis_folder.extract(root, out, chosen, **how)
 
 
 def tree(folder):
@@ -258,6 +259,33 @@ def test_what_is_there_again_is_used_once(make):
         ("line 8", "7 is the same image as 0 of patient 1_F01 (line 1), which is used"),
         ("line 9", "8 is the same image as 0 of patient 1_F01 (line 1), which is used"),
     ]  # at another zoom, a lesion as large as its image shows the same
+
+
+def test_an_image_of_two_patients_is_refused(make, tmp_path):
+    root = make((*LINES, line(7, "8_F02")))
+    PIL.Image.fromarray(pixels_of(0)).save(root / "6.png")
+    (root / "6.png").rename(root / "7.png")
+    wanted = "0.png of patient 1_F01 and 7.png of patient 8_F02 are the same patch: a leak where"
+    with pytest.raises(DataError, match=wanted):
+        run(root, tmp_path / "out")
+    result = run(root, tmp_path / "out", allow_duplicates=True)
+    assert len(result.duplicates) == 1  # of equal files the first is used
+    assert [skip.where for skip in result.skips] == ["line 7"]
+    # The same pixels in another file: both are used where that is allowed.
+    PIL.Image.fromarray(pixels_of(0)).save(root / "7.png", compress_level=0)
+    with pytest.raises(DataError, match=wanted):
+        run(root, tmp_path / "other")
+    result = run(root, tmp_path / "other", allow_duplicates=True)
+    (pair,) = result.duplicates
+    assert (pair.kind, pair.first.name, pair.second.name) == ("equal patches", "0", "7")
+    assert {"0", "7"} <= {record.patch_id for record in result.records}
+
+
+def test_an_image_of_one_patient_that_is_there_again_is_listed(make, tmp_path):
+    root = make((*LINES, line(7)))
+    PIL.Image.fromarray(pixels_of(0)).save(root / "7.png")
+    (pair,) = run(root, tmp_path / "out").duplicates
+    assert not pair.is_leak
 
 
 def test_folders_that_cannot_be_used(make, tmp_path):

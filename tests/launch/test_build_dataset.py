@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import PIL.Image
 import pytest
@@ -121,17 +122,65 @@ def test_the_same_again_changes_nothing_and_other_settings_are_refused(tmp_path,
     assert "is prepared as g1_native, g2_native, g3_native, all_native" in native
 
 
+def write_film(raw_dir, number, seed=None):
+    """A film with tissue of its own; windows start every 179 pixels: three by three are half."""
+    rng = np.random.default_rng(number if seed is None else seed)
+    pixels = np.zeros((1024, 1024), np.uint8)
+    pixels[:600, :500] = np.kron(rng.integers(80, 120, (30, 25)), np.ones((20, 20)))
+    path = raw_dir / f"mdb{number:03d}.pgm"
+    path.write_bytes(b"P5\n1024 1024\n255\n" + pixels.tobytes())
+    return path
+
+
+def test_films_of_two_patients_with_the_same_pixels(tmp_path):
+    raw_dir = tmp_path / "mias"
+    raw_dir.mkdir()
+    (raw_dir / mias.INFO).write_text("\n".join(f"mdb{n:03d} G NORM" for n in range(1, 9)))
+    for number in (1, 3, 5, 7):
+        write_film(raw_dir, number)
+    write_film(raw_dir, 6, seed=3)
+    data_dir = tmp_path / "data"
+    arguments = ["--source=mias", f"--raw_dir={raw_dir}", f"--data_dir={data_dir}"]
+    arguments += ["--patch_size=8", "--workers=1"]
+    line = commands.refused("build_dataset", *arguments)
+    assert line.startswith("mdb003.pgm of patient 2_MIAS and mdb006.pgm of patient 3_MIAS have the")
+    assert line.endswith(", or set --allow_duplicates")
+    assert not (data_dir / "mias_patches").exists()
+    status, said, _ = commands.run("build_dataset", *arguments, "--allow_duplicates")
+    assert status == 0
+    assert (
+        "1 pair of equal mammograms of two patients: mdb003.pgm of patient 2_MIAS, mdb006" in said
+    )
+    assert "are in " + str(data_dir / "extracted/mias_patches_8/duplicates.csv") in said
+    assert re.search(r"^MIAS +4 +45 +0 +0$", said, re.MULTILINE)
+
+
+def test_near_copies_of_films_are_listed(tmp_path, build):
+    raw_dir = tmp_path / "mias"
+    raw_dir.mkdir()
+    (raw_dir / mias.INFO).write_text("\n".join(f"mdb{n:03d} G NORM" for n in range(1, 9)))
+    header = len(b"P5\n1024 1024\n255\n")
+    data = [write_film(raw_dir, number).read_bytes() for number in (1, 3, 5)][1]
+    pixels = np.frombuffer(data[header:], np.uint8).reshape(1024, 1024)
+    changed = np.roll(pixels[:, ::-1], 2, axis=0) // 2 + 30
+    (raw_dir / "mdb007.pgm").write_bytes(data[:header] + changed.tobytes())
+    said = build(
+        "--source=mias", f"--raw_dir={raw_dir}", f"--data_dir={tmp_path}", "--patch_size=8"
+    )
+    near = r"1 pair of near copies of two patients: mdb003\.pgm of patient 2_MIAS, mdb007\.pgm of"
+    assert re.search(near + r" patient 4_MIAS \((0\.9\d*|1\.000)\)", said)
+    (row,) = (tmp_path / "extracted/mias_patches_8/duplicates.csv").read_text().splitlines()[1:]
+    assert row.startswith("near copies,")
+
+
 def test_mini_mias_in_part(tmp_path, build):
     raw_dir = tmp_path / "mias"
     raw_dir.mkdir()
     rows = [f"mdb{n:03d} G NORM" for n in range(1, 323)]
     rows[7] = "mdb008 G SPIC M 300 400 20"
     (raw_dir / mias.INFO).write_text("\n".join(rows))
-    pixels = np.zeros((1024, 1024), np.uint8)
-    pixels[:600, :500] = 100  # windows start every 179 pixels: three by three are half breast
     for number in (1, 4, 8):
-        path = raw_dir / f"mdb{number:03d}.pgm"
-        path.write_bytes(b"P5\n1024 1024\n255\n" + pixels.tobytes())
+        write_film(raw_dir, number)
     (raw_dir / "mdb009.pgm").write_bytes(b"P5\n1024 1024\n255\n" + bytes(1000))
     said = build(
         "--source=mias", f"--raw_dir={raw_dir}", f"--data_dir={tmp_path}", "--patch_size=8"

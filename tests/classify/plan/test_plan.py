@@ -9,10 +9,12 @@ import tiny_study
 
 from classify.cells import StudyError
 from classify.plan import plan
-from classify.plan.config import StudyConfig, validate
+from classify.plan.config import GRID, StudyConfig, validate
+from classify.plan.protocol import LeakError
 from data_pipeline import builders, load, thesis_patches
 
 SIDE = 24
+LOAD = load.load
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,25 @@ def test_a_study_of_patches_that_the_thesis_made(data_dir):
     assert sum(made.wanted.values()) > 0
     for source in made.sources():
         assert source.pixels.shape == (SIDE, SIDE, 1)
+
+
+def with_a_copy(data_dir, wanted):
+    """In place of `load.load`: the first lesion's patch is of the last lesion's patient too."""
+    patches = LOAD(data_dir, wanted)
+    first, last = (
+        next(p for p in order if p[0].zoom_group == 1) for order in (patches, patches[::-1])
+    )
+    return [(record, first[1] if record is last[0] else pixels) for record, pixels in patches]
+
+
+def test_the_same_patch_of_two_patients_is_refused_unless_allowed(data_dir, monkeypatch):
+    monkeypatch.setattr(load, "load", with_a_copy)
+    changes = {**tiny_study.CHANGES, "dataset": "thesis_patches", "seeds": 1}
+    with pytest.raises(LeakError, match="have the same pixels: a leak"):
+        plan.make(StudyConfig(**changes), tiny_study.SINGAN, data_dir)
+    made = plan.make(StudyConfig(**changes, allow_duplicates=True), tiny_study.SINGAN, data_dir)
+    assert made.config.to_dict()["allow_duplicates"] is True
+    assert "allow_duplicates" in GRID  # so that old folders go on, and with either
 
 
 def test_every_dataset_that_can_be_loaded_can_be_studied():

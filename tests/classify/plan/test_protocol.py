@@ -2,6 +2,7 @@
 
 import collections
 
+import numpy as np
 import patients
 import pytest
 
@@ -71,3 +72,43 @@ def test_the_thesis_draws_test_patients_anew_for_each_fold():
 
 def test_every_protocol_is_described():
     assert set(protocol.MEANINGS) == {"paper", "thesis", "cross-validation"}
+
+
+def with_copy(zoom):
+    """Pixels of all records, the same for a lesion's patches of two patients; and their places."""
+    pixels = list(patients.pixels(RECORDS))
+    places = [n for n, r in enumerate(RECORDS) if r.zoom_group == zoom]
+    one = places[0]
+    other = next(n for n in places if RECORDS[n].patient_id != RECORDS[one].patient_id)
+    pixels[other] = pixels[one].copy()
+    return pixels, one, other
+
+
+@pytest.mark.parametrize(
+    ("zoom", "zooms", "refused"),
+    [(1, ["1"], True), (1, ["2"], False), (2, ["1", "1+2"], True), (0, ["1"], True)],
+)
+def test_the_same_pixels_of_two_patients_are_a_leak(zoom, zooms, refused):
+    pixels, one, other = with_copy(zoom)
+    if not refused:
+        protocol.check_duplicates(RECORDS, pixels, zooms)
+        return
+    with pytest.raises(protocol.LeakError, match="have the same pixels: a leak") as caught:
+        protocol.check_duplicates(RECORDS, pixels, zooms)
+    for place in (one, other):
+        record = RECORDS[place]
+        assert f"{record.patch_id!r} ({record.source}) of patient {record.patient_id!r}" in str(
+            caught.value
+        )
+    assert str(caught.value).endswith("or set `allow_duplicates`")
+
+
+def test_the_same_pixels_of_one_patient_or_of_nothing_are_none():
+    pixels = list(patients.pixels(RECORDS))
+    of_one = [n for n, r in enumerate(RECORDS) if r.patient_id == RECORDS[0].patient_id]
+    for place in of_one:
+        pixels[place] = pixels[0]
+    others = [n for n in range(len(RECORDS)) if n not in of_one]
+    for place in others[:9]:
+        pixels[place] = np.full_like(pixels[place], 40)
+    protocol.check_duplicates(RECORDS, pixels, ["1", "2"])

@@ -10,6 +10,7 @@ raster    PNG, JPEG, WebP, GIF and BMP
 tiff      TIFF
 netpbm    PGM, PPM and PBM
 dicom     DICOM
+levels    gray levels, sizes and orientation: what decoders share
 refused   files that are no images, by what they are
 tables    text and tables in any encoding, with any separator
 writing   files written whole or not at all; JSON

@@ -467,7 +467,9 @@ def test_arrows_that_others_replace_are_left_out():
 def unmapped(folder):
     """Files and folders of a room that the docstring of its `__init__` does not list."""
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
-    lines = re.findall(r"^ *(\S[^.\n]*?)  +\S", text, flags=re.MULTILINE)  # names, then what they are
+    lines = re.findall(
+        r"^ *(\S[^.\n]*?)  +\S", text, flags=re.MULTILINE
+    )  # names, then what they are
     listed = {name.rstrip("/") for line in lines for name in line.split()}
     held = {path.stem for path in folder.glob("*.py")}
     held |= {path.parent.name for path in folder.glob("*/__init__.py")}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from data_pipeline.files.find import SUFFIXES
 
 MAX_BYTES = 120  # in UTF-8; file systems take 255, and what is made of a name is longer
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # by Windows
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)  # by Windows
 _KEPT = "._-=+~@"
 
 
@@ -29,7 +29,7 @@ def safe(text: str) -> str:
     if _RESERVED.fullmatch(name):
         name = f"_{name}"
     if len(name.encode()) > MAX_BYTES:
-        end = "~" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
+        end = f"~{_digest(text)}"
         start = name.encode()[: MAX_BYTES - len(end)].decode(errors="ignore")
         name = unicodedata.normalize("NFC", start) + end
     return name or "_"
@@ -87,5 +87,8 @@ def _with_folders(count: int) -> Callable[[str], str]:
 
 
 def _with_mark(path: str) -> str:
-    mark = hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()[:12]
-    return f"{safe(of_file(path))[:40]}~{mark}"
+    return safe(f"{of_file(path)}~{_digest(os.path.abspath(path))}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]

@@ -33,7 +33,9 @@ def local(text: str | os.PathLike[str]) -> pathlib.Path:
         return pathlib.Path(text)
     address = _ADDRESS.match(text)
     if address and address[1].lower() == "file":
-        return pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(text).path))
+        parts = urllib.parse.urlsplit(text)
+        if parts.netloc.lower() in ("", "localhost"):
+            return pathlib.Path(urllib.request.url2pathname(parts.path))
     if address:
         remedy = "copy it here, or name the folder where it is mounted"
         raise DataError(f"{text}: is an address, not a folder or file; {remedy}")

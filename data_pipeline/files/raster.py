@@ -23,19 +23,19 @@ from data_pipeline.files.levels import (
     scaled,
 )
 
-_MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
-    b"GIF8": "GIF",
-}
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes, by which its versions differ
 _TURNED = ("JPEG", "WEBP")  # formats whose EXIF orientation viewers follow
 _LOSSLESS = 0xC3  # the marker of a lossless JPEG's frame
+_JPEG_LS = 0xF7
 
 
 def _format(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    # Two letters alone would take many a text for a bitmap.
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
 
 
@@ -47,7 +47,7 @@ def is_raster(head: bytes) -> bool:
 def decode(data: bytes, upright: bool) -> np.ndarray:
     """See `decode.decode`; with an alpha channel where the file has one."""
     name = _format(data)
-    if name == "PNG" and data[24] == 16:  # IHDR's bit depth
+    if name == "PNG" and data[12:16] == b"IHDR" and data[24] == 16:  # its bit depth
         return _decode_png16(data)
     if name == "JPEG":
         frame = _jpeg_frame(data)
@@ -58,10 +58,22 @@ def decode(data: bytes, upright: bool) -> np.ndarray:
 
 def _decode_png16(data: bytes) -> np.ndarray:
     check_size(*struct.unpack(">II", data[16:24]))
-    if b"acTL" in data[:200]:
-        raise UnusableError("is an animation", ONE_IMAGE)
+    if frames := _png_frames(data):
+        raise UnusableError(f"is an animation of {frames} images", ONE_IMAGE)
     pixels = imagecodecs.png_decode(data)  # tRNS comes back as an alpha channel
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _png_frames(data: bytes) -> int:
+    """How many images a PNG holds besides its first, or instead of it; 0 where it is one image."""
+    place = 8
+    while data[place + 4 : place + 8] not in (b"", b"IDAT", b"IEND"):
+        (length,) = struct.unpack(">I", data[place : place + 4])
+        if data[place + 4 : place + 8] == b"acTL":
+            (count,) = struct.unpack(">I", data[place + 8 : place + 12])
+            return int(count) if count > 1 else 0
+        place += 12 + length
+    return 0
 
 
 class _Frame(NamedTuple):
@@ -72,22 +84,26 @@ class _Frame(NamedTuple):
     width: int
     height: int
     exif: bytes  # empty where there is none
+    place: int  # of the header in the file
 
 
 def _jpeg_frame(data: bytes) -> _Frame:
     """Walks through the segments of a JPEG to its frame."""
     place, exif = 2, b""
     while place + 4 <= len(data):
-        if data[place] != 0xFF:
-            raise ValueError("its segments cannot be told apart")
         marker = data[place + 1]
-        if marker in (0xFF, 0x01, *range(0xD0, 0xD9)):  # fill bytes, and markers that stand alone
-            place += 1 if marker == 0xFF else 2
+        if data[place] != 0xFF or marker in (0x00, 0xFF):  # padding
+            place += 1
             continue
+        if marker in (0x01, *range(0xD0, 0xD9)):  # markers that stand alone
+            place += 2
+            continue
+        if marker == _JPEG_LS:
+            raise UnusableError("is a JPEG-LS image", CONVERT)
         (length,) = struct.unpack(">H", data[place + 2 : place + 4])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             bits, height, width = struct.unpack(">BHH", data[place + 4 : place + 9])
-            return _Frame(marker, bits, width, height, exif)
+            return _Frame(marker, bits, width, height, exif, place)
         segment = data[place + 4 : place + 2 + length]
         if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
             exif = segment
@@ -97,6 +113,8 @@ def _jpeg_frame(data: bytes) -> _Frame:
 
 def _decode_jpeg(data: bytes, frame: _Frame, upright: bool) -> np.ndarray:
     check_size(frame.width, frame.height)
+    if b"\xff\xd9" not in data[frame.place :]:  # the end mark; else decoded as gray
+        raise ValueError("the file ends before its pixels do")
     if frame.marker == _LOSSLESS:
         pixels = imagecodecs.jpegsof3_decode(data)
     else:
@@ -111,6 +129,8 @@ def _decode_jpeg(data: bytes, frame: _Frame, upright: bool) -> np.ndarray:
 
 
 def _decode_pillow(data: bytes, name: str, upright: bool) -> np.ndarray:
+    if name == "WEBP":
+        check_size(*_webp_size(data))  # pillow makes room for its pixels when it opens it
     with PIL.Image.open(io.BytesIO(data), formats=[name]) as file:
         check_size(*file.size)
         frames = getattr(file, "n_frames", 1)
@@ -132,3 +152,18 @@ def _decode_pillow(data: bytes, name: str, upright: bool) -> np.ndarray:
     if mode in ("1", "L") and pixels.shape[2] == 4:  # gray with a transparent level
         pixels = pixels[..., [0, 3]]
     return oriented(gray_if_equal(pixels) if mode in ("P", "PA") else pixels, orientation)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) as the first chunk says: RFC 9649, sections 2.5 to 2.7."""
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        return (
+            1 + int.from_bytes(body[4:7], "little"),
+            1 + int.from_bytes(body[7:10], "little"),
+        )
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", body[6:10])
+    return width & 0x3FFF, height & 0x3FFF

@@ -7,6 +7,7 @@ places    paths and addresses on a command line
 names     names made of files' names
 decode    an image file to pixels: which format, and what all formats share
 raster    PNG, JPEG, WebP, GIF and BMP
+jpeg      JPEG of 12 bits, without loss, and JPEG-LS; for raster and dicom
 tiff      TIFF
 netpbm    PGM, PPM and PBM
 dicom     DICOM

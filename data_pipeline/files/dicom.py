@@ -7,21 +7,27 @@ more is brighter.
 
 import io
 import re
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
 
 from data_pipeline.errors import UnusableError
+from data_pipeline.files import jpeg
 from data_pipeline.files.levels import CONVERT, ONE_IMAGE, check_size, looked_up, scaled
 
 if TYPE_CHECKING:
     import pydicom
 
-INSTALL = "install pydicom and its decoders with pip install 'singan-jax[dicom]'"
+INSTALL = "install it with pip install 'singan-jax[dicom]'"
 # The first element of a file without the preamble of 128 bytes, as those before 1993 are: of group
 # 2 or 8, its kind of value in two letters or, where that is implicit, a length below 64 KiB.
 _BARE = re.compile(rb"[\x02\x08]\0[\0-\x20]\0(?:[A-Z]{2}|..\0\0)", re.DOTALL)
+# JPEG, JPEG without loss, JPEG-LS, JPEG 2000: how pixels are stored, by the identifier's end.
+_JPEG = "1.2.840.10008.1.2.4."
+_JPEG_KINDS = ("50", "51", "57", "70", "80", "81", "90", "91", "201", "202", "203")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
@@ -41,9 +47,12 @@ def decode(data: bytes, upright: bool) -> np.ndarray:
     if _DEFLATED.encode() in data[:2000]:  # it would be inflated whatever size that gives
         raise UnusableError("is a DICOM file that is compressed as a whole", "store it unpacked")
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-    except pydicom.errors.InvalidDicomError as error:
-        raise ValueError(str(error)) from error
+        return _decode(pydicom.dcmread(io.BytesIO(data), force=True))
+    except (pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException) as error:
+        raise ValueError(str(error)) from error  # neither is a ValueError
+
+
+def _decode(dataset: "pydicom.Dataset") -> np.ndarray:
     _check(dataset)
     levels = _levels(dataset)
     if levels.ndim == 3:
@@ -76,8 +85,9 @@ def _check(dataset: "pydicom.Dataset") -> None:
 
 
 def _levels(dataset: "pydicom.Dataset") -> np.ndarray:
-    """The levels as they are stored: (H, W), or (H, W, C) in RGB."""
+    """The levels as they are stored: (H, W), or (H, W, C) in RGB; of 8 or 16 bits, or 1 in 8."""
     from pydicom import pixels as decoding
+    from pydicom.encaps import get_frame
     from pydicom.uid import UID
 
     meta = dataset.file_meta
@@ -85,13 +95,35 @@ def _levels(dataset: "pydicom.Dataset") -> np.ndarray:
         is_implicit, _ = dataset.original_encoding
         meta.TransferSyntaxUID = UID("1.2.840.10008.1.2" + ("" if is_implicit else ".1"))
     syntax = meta.TransferSyntaxUID
+    if syntax.startswith(_JPEG) and syntax[len(_JPEG) :] in _JPEG_KINDS:
+        return _from_jpeg(dataset, get_frame(dataset.PixelData, 0, number_of_frames=1))
     try:
         decoder = decoding.get_decoder(syntax)
-    except NotImplementedError as error:
-        raise UnusableError(f"holds {syntax.name} pixels, which are not read", CONVERT) from error
-    if not decoder.is_available:
-        raise UnusableError(f"holds {syntax.name} pixels, which need a decoder", INSTALL)
+    except NotImplementedError:
+        decoder = None
+    if decoder is None or not decoder.is_available:
+        raise UnusableError(f"holds {syntax.name} pixels, which are not read", CONVERT)
     return np.asarray(decoding.pixel_array(dataset))
+
+
+def _from_jpeg(dataset: "pydicom.Dataset", data: bytes) -> np.ndarray:
+    """Levels that are stored as a JPEG, a JPEG-LS or a JPEG 2000.
+
+    Decoded by imagecodecs, which other formats need anyway; gdcm, a plug-in of pydicom's, ends the
+    process where the data are damaged.
+    """
+    if data.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000, whose first segment has the size
+        width, height, left, top = struct.unpack(">IIII", data[8:24])
+        check_size(width - left, height - top)
+        levels = np.asarray(imagecodecs.jpeg2k_decode(data))
+    else:
+        levels = jpeg.decode(data, jpeg.read_frame(data))
+    if levels.shape[:2] != (dataset.Rows, dataset.Columns):
+        raise ValueError(f"its pixels are {levels.shape[1]}x{levels.shape[0]}")
+    if dataset.PixelRepresentation and levels.dtype.kind == "u":  # two's complement
+        sign = 1 << (dataset.BitsStored - 1)
+        levels = (((levels.astype(np.int32) & (2 * sign - 1)) ^ sign) - sign).astype(np.int16)
+    return levels
 
 
 def _shown(dataset: "pydicom.Dataset", levels: np.ndarray) -> np.ndarray:
@@ -116,7 +148,7 @@ def _shown(dataset: "pydicom.Dataset", levels: np.ndarray) -> np.ndarray:
         raise ValueError("its levels all mean the same")
     share = 1 - share if dataset.PhotometricInterpretation == "MONOCHROME1" else share
     dtype = np.uint8 if bits <= 8 else np.uint16
-    return np.rint(share * np.iinfo(dtype).max).astype(dtype)
+    return np.floor(share * np.iinfo(dtype).max + 0.5).astype(dtype)
 
 
 def _mapped(

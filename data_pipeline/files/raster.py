@@ -6,13 +6,13 @@ pillow decodes what has 8 bits. It silently reduces 16-bit RGB to 8 bits and doe
 
 import io
 import struct
-from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
 import PIL.Image
 
 from data_pipeline.errors import UnusableError
+from data_pipeline.files import jpeg
 from data_pipeline.files.levels import (
     CONVERT,
     ONE_IMAGE,
@@ -26,8 +26,6 @@ from data_pipeline.files.levels import (
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes, by which its versions differ
 _TURNED = ("JPEG", "WEBP")  # formats whose EXIF orientation viewers follow
-_LOSSLESS = 0xC3  # the marker of a lossless JPEG's frame
-_JPEG_LS = 0xF7
 
 
 def _format(head: bytes) -> str:
@@ -50,8 +48,8 @@ def decode(data: bytes, upright: bool) -> np.ndarray:
     if name == "PNG" and data[12:16] == b"IHDR" and data[24] == 16:  # its bit depth
         return _decode_png16(data)
     if name == "JPEG":
-        frame = _jpeg_frame(data)
-        if frame.bits != 8 or frame.marker == _LOSSLESS:
+        frame = jpeg.read_frame(data)
+        if frame.bits != 8 or frame.marker in (jpeg.LOSSLESS, jpeg.JPEG_LS):
             return _decode_jpeg(data, frame, upright)
     return _decode_pillow(data, name, upright)
 
@@ -76,49 +74,11 @@ def _png_frames(data: bytes) -> int:
     return 0
 
 
-class _Frame(NamedTuple):
-    """The header of a JPEG's pixels."""
-
-    marker: int
-    bits: int
-    width: int
-    height: int
-    exif: bytes  # empty where there is none
-    place: int  # of the header in the file
-
-
-def _jpeg_frame(data: bytes) -> _Frame:
-    """Walks through the segments of a JPEG to its frame."""
-    place, exif = 2, b""
-    while place + 4 <= len(data):
-        marker = data[place + 1]
-        if data[place] != 0xFF or marker in (0x00, 0xFF):  # padding
-            place += 1
-            continue
-        if marker in (0x01, *range(0xD0, 0xD9)):  # markers that stand alone
-            place += 2
-            continue
-        if marker == _JPEG_LS:
-            raise UnusableError("is a JPEG-LS image", CONVERT)
-        (length,) = struct.unpack(">H", data[place + 2 : place + 4])
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            bits, height, width = struct.unpack(">BHH", data[place + 4 : place + 9])
-            return _Frame(marker, bits, width, height, exif, place)
-        segment = data[place + 4 : place + 2 + length]
-        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
-            exif = segment
-        place += 2 + length
-    raise ValueError("it has no frame")
-
-
-def _decode_jpeg(data: bytes, frame: _Frame, upright: bool) -> np.ndarray:
-    check_size(frame.width, frame.height)
-    if b"\xff\xd9" not in data[frame.place :]:  # the end mark; else decoded as gray
-        raise ValueError("the file ends before its pixels do")
-    if frame.marker == _LOSSLESS:
-        pixels = imagecodecs.jpegsof3_decode(data)
-    else:
-        pixels = imagecodecs.jpeg8_decode(data)
+def _decode_jpeg(data: bytes, frame: jpeg.Frame, upright: bool) -> np.ndarray:
+    """One that pillow does not read."""
+    if frame.marker == jpeg.JPEG_LS:
+        raise UnusableError("is a JPEG-LS image", CONVERT)
+    pixels = jpeg.decode(data, frame)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[2] not in (1, 3):
         raise UnusableError(f"has {pixels.shape[2]} channels", CONVERT)

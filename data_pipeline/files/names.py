@@ -46,13 +46,13 @@ def of_files(paths: Sequence[str]) -> list[str]:
     """Names of files that differ, also where file systems tell no capitals from small letters.
 
     Files whose own names would be equal keep their ending, or are named after their folders too,
-    or get a mark made of their path: the first of these that tells all of them apart.
+    or both, or get a mark made of their path: the first of these that tells all of them apart.
 
     Args:
       paths: of files, each once.
     """
     names = [of_file(path) for path in paths]
-    for longer in (_with_ending, *map(_with_folders, (1, 2, 3)), _with_mark):
+    for longer in _LONGER:
         counts = collections.Counter(map(str.casefold, names))
         alike: dict[str, list[int]] = {}
         for n, name in enumerate(names):
@@ -78,10 +78,10 @@ def _with_ending(path: str) -> str:
     return safe(os.path.basename(path))
 
 
-def _with_folders(count: int) -> Callable[[str], str]:
+def _with_folders(count: int, own: Callable[[str], str]) -> Callable[[str], str]:
     def name(path: str) -> str:
         folders = pathlib.Path(os.path.abspath(path)).parent.parts[1:][-count:]
-        return safe("_".join([*folders, of_file(path)]))
+        return safe("_".join([*folders, own(path)]))
 
     return name
 
@@ -92,3 +92,10 @@ def _with_mark(path: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+_LONGER = (
+    _with_ending,
+    *(_with_folders(count, own) for own in (of_file, _with_ending) for count in (1, 2, 3)),
+    _with_mark,
+)

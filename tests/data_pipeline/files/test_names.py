@@ -109,5 +109,7 @@ def test_files_of_one_name_keep_their_ending_or_their_folders():
     assert names.of_files(["photo.png", "photo.jpg", "x.png"]) == ["photo.png", "photo.jpg", "x"]
     assert names.of_files(["/in/a/x.png", "/in/b/x.png"]) == ["a_x", "b_x"]
     assert names.of_files(["/p/1/cc/x.png", "/p/2/cc/x.png"]) == ["1_cc_x", "2_cc_x"]
+    three = ["/in/a.png", "/in/a.jpg", "/to/a.png"]
+    assert names.of_files(three) == ["in_a.png", "in_a.jpg", "to_a.png"]
     assert names.of_files(["/d/Scan.png", "/d/scan.png"])[0].startswith("Scan~")
     assert names.of_files([]) == []

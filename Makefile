@@ -58,9 +58,9 @@ $(DEV): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@echo 'Setting up .venv with Python $(VERSION); the first time takes a few minutes.'
 	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' \
 	  2>/dev/null || $(PYTHON) -m venv --clear .venv
-	$(INSTALL) -e '.[dev,imagenet]'
+	$(INSTALL) -e '.[dev,imagenet,dicom]'
 	@touch $@
 
 $(TORCH): $(DEV)
-	$(INSTALL) -e '.[dev,imagenet,torch]'
+	$(INSTALL) -e '.[dev,imagenet,dicom,torch]'
 	@touch $@

@@ -1,14 +1,15 @@
 """Mammography datasets: annotation readers, patch extraction, patient splits and the phantom.
 
-NumPy only: imports neither JAX nor another package of this project. Data flows one way:
+NumPy only: imports neither JAX nor another package of this project. `errors` and `files` know
+nothing of mammograms, and serve all packages. Data flows one way:
 
     bcdr, mias (readers) -> mammograms -> patches, cut -> extract -> units, patch_records, splits
     thesis_folder (patches made elsewhere) -> units, patch_records, splits
     -> bcdr_patches, mias_patches, thesis_patches (TFDS builders) -> query, load
 
-    mammograms        mammograms and lesions as readers find them, and errors in them
-    files             writing files whole or not at all
-    tables            annotation tables, however they are written
+    errors            what readers raise on input that cannot be used
+    files/            whatever comes in from outside: images, paths, names, tables
+    mammograms        mammograms and lesions as readers find them
     mammogram_files   pixels of mammograms and masks
     outlines          polygons of lesions
     bcdr mias         readers of a dataset's folder

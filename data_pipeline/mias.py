@@ -66,10 +66,11 @@ def read(root: pathlib.Path) -> Reading:
       DataError: root has no Info.txt, or none of its films can be used.
     """
     root = pathlib.Path(root)
-    if not (root / INFO).is_file():
+    info = _info(root)
+    if info is None:
         raise DataError(f"{root}: has no {INFO}; give the folder of mini-MIAS")
     skips: list[Skip] = []
-    films, unclear = _rows(root, skips)
+    films, unclear = _rows(info, skips)
     there = _films(root)
     absent = sorted(set(films) - set(there))
     if absent:
@@ -96,11 +97,18 @@ def read(root: pathlib.Path) -> Reading:
     return Reading(tuple(mammograms), tuple(skips))
 
 
-def _rows(root: pathlib.Path, skips: list[Skip]) -> tuple[dict[str, list[re.Match[str]]], set[str]]:
+def _info(root: pathlib.Path) -> pathlib.Path | None:
+    """Info.txt, also where a copy spells it in other letters."""
+    names = sorted(os.listdir(root)) if root.is_dir() else []
+    names = [name for name in names if name.lower() == INFO.lower() and (root / name).is_file()]
+    return root / (INFO if INFO in names else names[0]) if names else None
+
+
+def _rows(info: pathlib.Path, skips: list[Skip]) -> tuple[dict[str, list[re.Match[str]]], set[str]]:
     """The rows of each film, and the films with a row that cannot be read: perhaps a lesion."""
     films: dict[str, list[re.Match[str]]] = {}
     unclear = set()
-    for number, line in enumerate(tables.read_text(root / INFO).split("\n"), start=1):
+    for number, line in enumerate(tables.read_text(info).split("\n"), start=1):
         values = _values(line)
         if not re.match("mdb[0-9]", values):
             continue  # the text before and after the list
@@ -112,13 +120,19 @@ def _rows(root: pathlib.Path, skips: list[Skip]) -> tuple[dict[str, list[re.Matc
             skips.append(Skip(INFO, f"line {number}", f"row {line.strip()!r} cannot be read"))
     if not films:
         problem = f"{INFO} lists no film: no line is like 'mdb001 G CIRC B 535 425 197'"
-        raise DataError(f"{root}: {problem}; restore it")
+        raise DataError(f"{info.parent}: {problem}; restore it")
     return films, unclear
 
 
 def _values(line: str) -> str:
-    """A line's values between single blanks, whatever stood between them, in the list's letters."""
-    values = re.split(r"[\s,;|]+", line.replace('"', "").strip(" \t,;|"))
+    """A line's values between single blanks, whatever stood between them, in the list's letters.
+
+    Without the number of the row and the decimals that pandas adds.
+    """
+    values = re.split(r"[\s,;|]+", re.sub(r"[\"']", "", line).strip(" \t,;|"))
+    values = [re.sub(r"^(\d+)\.0+$", r"\1", value) for value in values]
+    if values[0].isdigit() and len(values) > 1:
+        values = values[1:]
     return " ".join([values[0].lower(), *map(str.upper, values[1:])])
 
 

@@ -3,6 +3,7 @@
 What all formats share; each format's own is in the module named after it.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -48,6 +49,7 @@ _FORMATS = (
     _Format(dicom.is_dicom, dicom.decode),
     _Format(raster.is_raster, raster.decode),
 )
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{5}")
 HEAD = 132  # bytes of a file that `is_image` needs
 
 
@@ -107,4 +109,4 @@ def _without_alpha(pixels: np.ndarray) -> np.ndarray:
 def _reason(error: BaseException) -> str:
     """An error's first line, unless it names a place in memory, which tells a user nothing."""
     line = next(iter(str(error).splitlines()), "")
-    return line if line and "0x" not in line else type(error).__name__
+    return line if line and not _ADDRESS.search(line) else type(error).__name__

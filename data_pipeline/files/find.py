@@ -13,7 +13,7 @@ from data_pipeline.files.decode import HEAD, is_image
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp"),
-    *(".webp", ".gif", ".dcm"),
+    *(".webp", ".gif", ".dcm", ".jpe", ".dib", ".apng", ".dicom"),
 )
 
 
@@ -67,8 +67,7 @@ def find(patterns: Sequence[str]) -> Found:
             if os.path.exists(path):
                 paths.setdefault(os.path.realpath(path), path)
             else:
-                problem = "is a link to a file that is not there"
-                found.faults.append((path, UnusableError(problem, "restore the file, or the link")))
+                found.faults.append((path, _broken_link(path)))
     found.paths.extend(paths.values())
     return found
 
@@ -104,7 +103,15 @@ def _images(folder: str, paths: Sequence[str], found: Found) -> list[str]:
     return images
 
 
+def _broken_link(path: str) -> UnusableError:
+    is_annexed = "/annex/objects/" in (os.readlink(path) if os.path.islink(path) else "")
+    remedy = "get it with git annex get" if is_annexed else "restore the file, or the link"
+    return UnusableError("is a link to a file that is not there", remedy)
+
+
 def _starts_as_image(path: str) -> bool:
+    if not os.path.isfile(path):  # opening a pipe would wait forever
+        return False
     try:
         with open(path, "rb") as file:
             return is_image(file.read(HEAD))

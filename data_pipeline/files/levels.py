@@ -10,6 +10,7 @@ REPLACE = "replace the file with an intact copy or leave it out"
 ONE_IMAGE = "save one image to a file"
 ORIENTATION_TAG = 0x0112  # the same number in EXIF and TIFF
 
+_BLOCK = 2**20  # pixels
 _MAX_PIXELS = 89_478_485  # pillow's own limit, here for every format
 
 
@@ -31,10 +32,7 @@ def scaled(levels: np.ndarray, top: int) -> np.ndarray:
     if levels.size and (levels.min() < 0 or levels.max() > top):
         raise ValueError("samples are above the maximum level")
     full, dtype = (255, np.uint8) if top <= 255 else (65535, np.uint16)
-    if top == full:
-        return levels.astype(dtype)
-    wide = levels.astype(np.int64)
-    return ((2 * wide * full + top) // (2 * top)).astype(dtype)
+    return levels.astype(dtype) if top == full else _multiplied(levels, top, np.dtype(dtype))
 
 
 def stretched(pixels: np.ndarray) -> np.ndarray:
@@ -49,8 +47,23 @@ def stretched(pixels: np.ndarray) -> np.ndarray:
     full, top = np.iinfo(pixels.dtype).max, 2 ** int(pixels.max()).bit_length() - 1
     if top in (0, full):
         return pixels
-    wide = pixels.astype(np.int64)
-    return ((2 * wide * full + top) // (2 * top)).astype(pixels.dtype)
+    return _multiplied(pixels, top, pixels.dtype)
+
+
+def _multiplied(levels: np.ndarray, top: int, dtype: np.dtype) -> np.ndarray:
+    """Levels 0 to `top` to the nearest of all that a type has."""
+    full = int(np.iinfo(dtype).max)
+    every = np.arange(top + 1, dtype=np.int64)
+    return looked_up(((2 * every * full + top) // (2 * top)).astype(dtype), levels)
+
+
+def looked_up(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """`table[levels]`, without indices of 8 bytes for all pixels at once."""
+    found = np.empty(levels.shape, table.dtype)
+    flat, source = found.reshape(-1), levels.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        flat[start : start + _BLOCK] = table[source[start : start + _BLOCK].astype(np.intp)]
+    return found
 
 
 def gray_if_equal(pixels: np.ndarray) -> np.ndarray:

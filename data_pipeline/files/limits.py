@@ -53,7 +53,7 @@ def _folders(controller: str) -> Iterator[pathlib.Path]:
             continue
         roots = [_MOUNT / names, _MOUNT / controller] if names else [_MOUNT]
         for root in dict.fromkeys(roots):
-            inside = pathlib.PurePosixPath(path).relative_to("/")
+            inside = pathlib.PurePosixPath(path.lstrip("/"))
             yield from (root / folder for folder in (inside, *inside.parents))
 
 

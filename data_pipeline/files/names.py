@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from data_pipeline.files.find import SUFFIXES
 
 MAX_BYTES = 120  # in UTF-8; file systems take 255, and what is made of a name is longer
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # by Windows
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)  # by Windows
 _KEPT = "._-=+~@"
 
 
@@ -29,7 +29,7 @@ def safe(text: str) -> str:
     if _RESERVED.fullmatch(name):
         name = f"_{name}"
     if len(name.encode()) > MAX_BYTES:
-        end = "~" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
+        end = f"~{_digest(text)}"
         start = name.encode()[: MAX_BYTES - len(end)].decode(errors="ignore")
         name = unicodedata.normalize("NFC", start) + end
     return name or "_"
@@ -46,13 +46,13 @@ def of_files(paths: Sequence[str]) -> list[str]:
     """Names of files that differ, also where file systems tell no capitals from small letters.
 
     Files whose own names would be equal keep their ending, or are named after their folders too,
-    or get a mark made of their path: the first of these that tells all of them apart.
+    or both, or get a mark made of their path: the first of these that tells all of them apart.
 
     Args:
       paths: of files, each once.
     """
     names = [of_file(path) for path in paths]
-    for longer in (_with_ending, *map(_with_folders, (1, 2, 3)), _with_mark):
+    for longer in _LONGER:
         counts = collections.Counter(map(str.casefold, names))
         alike: dict[str, list[int]] = {}
         for n, name in enumerate(names):
@@ -78,14 +78,24 @@ def _with_ending(path: str) -> str:
     return safe(os.path.basename(path))
 
 
-def _with_folders(count: int) -> Callable[[str], str]:
+def _with_folders(count: int, own: Callable[[str], str]) -> Callable[[str], str]:
     def name(path: str) -> str:
         folders = pathlib.Path(os.path.abspath(path)).parent.parts[1:][-count:]
-        return safe("_".join([*folders, of_file(path)]))
+        return safe("_".join([*folders, own(path)]))
 
     return name
 
 
 def _with_mark(path: str) -> str:
-    mark = hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()[:12]
-    return f"{safe(of_file(path))[:40]}~{mark}"
+    return safe(f"{of_file(path)}~{_digest(os.path.abspath(path))}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+_LONGER = (
+    _with_ending,
+    *(_with_folders(count, own) for own in (of_file, _with_ending) for count in (1, 2, 3)),
+    _with_mark,
+)

@@ -4,6 +4,7 @@ Parsed here, as pillow reduces plain files' levels and knows neither comments af
 of a header nor headers that a transfer as text has given other line ends.
 """
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -70,12 +71,15 @@ def decode(data: bytes, upright: bool) -> np.ndarray:
 def _plain(data: bytes, header: Header) -> np.ndarray:
     """The levels of a file that spells them in decimal."""
     text = re.sub(rb"#[^\n\r]*", b"", data[header.end :])
+    if re.search(rb"\sP[1-6]\s", text):
+        raise UnusableError("holds several images", ONE_IMAGE)
     count = header.width * header.height * (3 if header.kind in _COLOUR else 1)
     if header.kind in _BITS:  # digits may stand without blanks
         digits = np.frombuffer(re.sub(rb"\s", b"", text), np.uint8)[:count]
-        levels = digits.astype(np.int64) - ord("0")
-    else:
-        levels = np.fromiter((int(t) for t in text.split(None, count)[:count]), np.int64)
+        levels = digits.astype(np.int16) - ord("0")
+    else:  # one number after another, as a list of all would take forty times the pixels' room
+        numbers = itertools.islice(re.finditer(rb"\S+", text), count)
+        levels = np.fromiter((int(number[0]) for number in numbers), np.int32)
     if levels.size != count:
         raise ValueError("samples are missing")
     return levels
@@ -87,30 +91,51 @@ def _raw(data: bytes, header: Header) -> np.ndarray:
     if header.kind in _BITS:
         row = -(-header.width // 8)
         stored = np.frombuffer(data, np.uint8, header.height * row, _start(data, header, row))
-        bits = np.unpackbits(stored.reshape(header.height, row), axis=1)
-        return bits[:, : header.width].astype(np.int64)
+        return np.unpackbits(stored.reshape(header.height, row), axis=1)[:, : header.width]
     row = header.width * (3 if header.kind in _COLOUR else 1) * dtype.itemsize
     count = header.height * row // dtype.itemsize
-    return np.frombuffer(data, dtype, count, _start(data, header, row)).astype(np.int64)
+    if samples := _sent_as_text(data, header, count * dtype.itemsize):
+        return np.frombuffer(samples, dtype)
+    return np.frombuffer(data, dtype, count, _start(data, header, row))
+
+
+def _sent_as_text(data: bytes, header: Header, size: int) -> bytes:
+    r"""The samples of a file in which a transfer as text made `\r\n` of each `\n`; else nothing."""
+    stored = data[header.end + 2 :]
+    if not _has_two_character_ends(data, header) or len(stored) <= size:
+        return b""
+    samples = stored.replace(b"\r\n", b"\n")
+    return samples if len(samples) == size else b""
+
+
+def _has_two_character_ends(data: bytes, header: Header) -> bool:
+    return data[header.end : header.end + 2] == b"\r\n" and b"\r\n" in data[: header.end]
 
 
 def _start(data: bytes, header: Header, row: int) -> int:
     """Where the samples start: behind one blank, a comment's line, or a line end of two characters.
 
     The last may also be one blank and a first sample that looks like its second character, and a
-    comment may be samples; so the place that leaves as many bytes as are needed is taken.
+    comment may be samples; so a place that leaves just as many bytes as are needed comes first.
     """
-    places = [header.end + 1]
-    places += [header.end + 2] if data[header.end : header.end + 2] == b"\r\n" else []
-    comment = re.match(rb"[ \t]*#[^\n\r]*(\r\n|\n|\r)", data[header.end :])
-    places += [header.end + comment.end()] if comment else []
-    if data[header.end : header.end + 1] == b"#":  # no blank that a sample could follow
-        places = places[1:]
+    end = header.end
+    places = [end + 1]
+    if _has_two_character_ends(data, header):
+        places = [end + 2]
+    elif data[end : end + 2] == b"\r\n":
+        places = [end + 1, end + 2]
+    comment = re.match(rb"([ \t]*)#([^\n\r]*)(?:\r\n|\n|\r)", data[end:])
+    if comment:
+        is_text = re.fullmatch(rb"[\t\x20-\x7e]+", comment[2]) is not None
+        places = [end + comment.end(), *(places if comment[1] else [])]
+        likely = places[:1] if is_text else places
+    else:
+        likely = places
     needed = header.height * row
     exact = [place for place in places if len(data) - place == needed]
-    enough = [place for place in places if len(data) - place > needed]
-    if not exact and enough and is_netpbm(data[enough[0] + needed :]):
-        raise UnusableError("holds several images", ONE_IMAGE)
-    if not exact + enough:
+    enough = exact or [place for place in likely if len(data) - place > needed]
+    if not enough:
         raise ValueError("samples are missing")
-    return (exact + enough)[0]
+    if not exact and is_netpbm(data[enough[0] + needed :]):
+        raise UnusableError("holds several images", ONE_IMAGE)
+    return enough[0]

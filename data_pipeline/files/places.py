@@ -8,7 +8,8 @@ import urllib.request
 
 from data_pipeline.errors import DataError
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # but not the one letter of a drive
+# With one slash, as in a pathlib.Path made of it; but not the one letter of a drive.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def local(text: str | os.PathLike[str]) -> pathlib.Path:
@@ -33,11 +34,13 @@ def local(text: str | os.PathLike[str]) -> pathlib.Path:
         return pathlib.Path(text)
     address = _ADDRESS.match(text)
     if address and address[1].lower() == "file":
-        return pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(text).path))
+        parts = urllib.parse.urlsplit(text)
+        if parts.netloc.lower() in ("", "localhost"):
+            return pathlib.Path(urllib.request.url2pathname(parts.path))
     if address:
         remedy = "copy it here, or name the folder where it is mounted"
         raise DataError(f"{text}: is an address, not a folder or file; {remedy}")
-    try:
-        return pathlib.Path(text).expanduser()
-    except RuntimeError:
-        raise DataError(f"{text}: there is no such home folder; write the whole path") from None
+    expanded = os.path.expanduser(text)  # pathlib's would take ./~ for ~
+    if expanded == text and text.startswith("~"):
+        raise DataError(f"{text}: there is no such home folder; write the whole path")
+    return pathlib.Path(expanded)

@@ -77,6 +77,9 @@ def _encoding(data: bytes) -> str:
         if data.startswith(mark):
             return encoding
     start = data[:4000]
+    for first, encoding in ((0, "utf-32-le"), (3, "utf-32-be")):
+        if len(start) > 7 and not any(any(start[n::4]) for n in range(4) if n != first):
+            return encoding
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         zeros = start[offset::2]
         if len(zeros) > 1 and zeros.count(0) > 0.6 * len(zeros):
@@ -87,8 +90,9 @@ def _encoding(data: bytes) -> str:
 def read(path: pathlib.Path, columns: Sequence[str]) -> list[Row]:
     """Reads a table of values separated by commas, semicolons, tabs or bars, perhaps in quotes.
 
-    With semicolons, as spreadsheets write them where the comma is the decimal sign, numbers with a
-    comma get a point.
+    Where the separator is another than the comma, as spreadsheets choose it where the comma is the
+    decimal sign, numbers with a comma get a point. A spreadsheet's first line, such as `sep=;`,
+    names the separator.
 
     Args:
       path: the file, see `read_text`.
@@ -102,7 +106,7 @@ def read(path: pathlib.Path, columns: Sequence[str]) -> list[Row]:
     """
     try:
         text = read_text(path)
-        separator = _separator(text)
+        text, separator = _separator(text)
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
         )
@@ -110,6 +114,7 @@ def read(path: pathlib.Path, columns: Sequence[str]) -> list[Row]:
     except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path.name} cannot be read as a table ({reason}); restore it") from error
+    records = [(line, values) for line, values in records if any(values)]
     if not records:
         raise DataError(f"{path.name} is empty; restore it")
     (_, header), *body = records
@@ -118,17 +123,24 @@ def read(path: pathlib.Path, columns: Sequence[str]) -> list[Row]:
             fault = "several columns" if column in header else "no column"
             problem = f"has {fault} {column!r} among {', '.join(header)}"
             raise DataError(f"{path.name} {problem}; restore its header")
-    if separator == ";":
+    if separator != ",":
         body = [
             (line, [re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", v) for v in row]) for line, row in body
         ]
-    return [_row(header, line, values) for line, values in body if any(values)]
+    return [_row(header, line, values) for line, values in body]
 
 
-def _separator(text: str) -> str:
-    """The separator that the first line has most of."""
-    first = text.partition("\n")[0]
-    return max(_SEPARATORS, key=first.count)
+def _separator(text: str) -> tuple[str, str]:
+    """A table without the line that names its separator, and the separator.
+
+    Without such a line it is what the first line that is not blank has most of.
+    """
+    lines = text.split("\n")
+    first = next((n for n, line in enumerate(lines) if line.strip()), 0)
+    if named := re.fullmatch(f"(?i)sep=([{_SEPARATORS}])", lines[first].strip(' "')):
+        lines[first] = ""
+        return "\n".join(lines), named[1]
+    return text, max(_SEPARATORS, key=lines[first].count)
 
 
 def _row(header: Sequence[str], line: int, values: Sequence[str]) -> Row:

@@ -1,6 +1,7 @@
 """TIFF, through tifffile: of 1 to 16 bits, gray, palette or RGB."""
 
 import io
+import logging
 
 import numpy as np
 import tifffile
@@ -18,6 +19,8 @@ from data_pipeline.files.levels import (
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = tifffile.PHOTOMETRIC
+# It logs what it makes of damaged files, in many lines; here the one line of an error says it.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def is_tiff(head: bytes) -> bool:
@@ -27,9 +30,11 @@ def is_tiff(head: bytes) -> bool:
 
 def decode(data: bytes, upright: bool) -> np.ndarray:
     """See `decode.decode`; with an alpha channel where the file has one."""
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as file:
         page = _only_page(file)
         check_size(page.imagewidth, page.imagelength)
+        if page.is_tiled:
+            check_size(page.tilewidth, page.tilelength)
         _check(page)
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if not all(page.databytecounts) or max(ends) > len(data):  # else decoded as blank

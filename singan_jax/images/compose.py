@@ -16,7 +16,8 @@ def together(name: str, source: str, images: Sequence[Image]) -> Image:
     """Several images that train one model.
 
     Each critic step sees one of them, drawn anew; the generator learns to reconstruct each from a
-    noise map of its own. They may show the same layout or not, but must have one size.
+    noise map of its own. They may show the same layout or not, but must have one size. Gray ones
+    beside colour ones train as colour.
 
     Args:
       name: of the member.
@@ -31,6 +32,8 @@ def together(name: str, source: str, images: Sequence[Image]) -> Image:
     """
     if not images:
         raise ImageError(source, "has no image that can be used", "see the messages above")
+    if len({image.shape[2] > 2 for image in images}) > 1:  # gray beside colour
+        images = [image.in_colour() if image.shape[2] < 3 else image for image in images]
     first = images[0]
     for image in images:
         if (image.shape, image.bit_depth) != (first.shape, first.bit_depth):

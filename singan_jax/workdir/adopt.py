@@ -1,5 +1,6 @@
 """Which given image is which member's, where a name or the reading of files has changed since."""
 
+import collections
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -26,20 +27,24 @@ def as_trained(images: Sequence[Image], members: Sequence[Member]) -> list[Image
     """
     known = {member.name: member for member in members}
     given = {image.name for image in images}
-    free = {
-        (member.digest, _key(member.settings)): member
-        for member in reversed(members)
-        if member.name not in given
-    }
+    free: dict[tuple[str, str], collections.deque[Member]] = collections.defaultdict(
+        collections.deque
+    )
+    for member in members:
+        if member.name not in given:
+            free[member.digest, _key(member.settings)].append(member)
     return [_as_trained(image, known.get(image.name), free) for image in images]
 
 
 def _as_trained(
-    image: Image, namesake: Member | None, free: dict[tuple[str, str], Member]
+    image: Image,
+    namesake: Member | None,
+    free: Mapping[tuple[str, str], collections.deque[Member]],
 ) -> Image:
     for variant in variants(image):
         if namesake is None:
-            member = free.pop((variant.digest, _key(image.settings)), None)
+            equal = free[variant.digest, _key(image.settings)]
+            member = equal.popleft() if equal else None
         else:
             member = namesake if variant.digest == namesake.digest else None
         if member is not None:

@@ -65,7 +65,14 @@ GOOD = {
     "rotation-tag": tiff(GRAY, extratags=[(274, 3, 1, 6, True)]),
     "pgm": pgm(GRAY),
     "plain-pgm": pgm(GRAY, kind=2),
+    "png": png(GRAY),
 }
+
+
+def test_masks_of_one_bit_become_black_and_white(tmp_path):
+    mask = GRAY > 99
+    for data in (tiff(mask), png(mask), b"P4 41 30\n" + np.packbits(~mask, axis=1).tobytes()):
+        np.testing.assert_array_equal(load(tmp_path, data), np.where(mask, 255, 0))
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -77,39 +84,26 @@ def test_eight_bit_grayscale_comes_back_exactly(tmp_path, kind):
 
 
 REFUSED = {
-    "16-bit-tiff": (tiff(GRAY16), "16-bit samples"),
+    "16-bit-tiff": (tiff(GRAY16), "more than 8 bits"),
+    "12-bit-pgm": (pgm(GRAY16 >> 4, maxval=4095), "more than 8 bits"),
     "signed-tiff": (tiff(GRAY.astype(np.int8)), "samples"),
-    "float-tiff": (tiff(GRAY.astype(np.float32)), "32-bit samples"),
-    "1-bit-tiff": (tiff(GRAY > 99), "1-bit samples"),
+    "float-tiff": (tiff(GRAY.astype(np.float32)), "32-bit floating-point samples"),
     "rgb-tiff": (tiff(RGB, photometric="rgb"), "in colour"),
-    "palette-tiff": (
-        tiff(GRAY, photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
-        "in colour",
-    ),
-    "two-channels": (tiff(RGB[..., :2], planarconfig="contig"), "several channels"),
+    "rgb-png": (png(RGB), "in colour"),
+    "two-channels": (tiff(RGB[..., :2], planarconfig="contig"), "transparent pixels"),
     "two-pages": (tiff(np.stack([GRAY, GRAY])), "2 pages"),
-    "16-bit-pgm": (pgm(GRAY16, maxval=65535), "more than 8 bits"),
     "ppm": (pgm(RGB, kind=6), "in colour"),
-    "pbm": (b"P4\n8 2\n\x0f\xf0", "mode 1"),
-    "png": (png(GRAY), "neither TIFF nor PGM"),
-    "text": (b"patient_id,study_id\n", "neither TIFF nor PGM"),
-    "empty": (b"", "neither TIFF nor PGM"),
+    "text": (b"patient_id,study_id\n", "is a text, not an image"),
+    "empty": (b"", "is empty"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
     "pgm-without-pixels": (b"P5 41 30 255\n", "is damaged"),
     "pgm-without-size": (b"P5 ", "is damaged"),
     "pgm-of-no-width": (b"P5 0 30 255\n", "is damaged"),
     "pgm-too-large": (b"P5 100000 1001 255\n", "100000x1001 pixels"),
-    "tiff-too-large": (
-        tiff(GRAY).replace(
-            np.array([256, 4, 1, 0, WIDTH, 0], "<u2").tobytes(),
-            np.array([256, 4, 1, 0, 0, 1000], "<u2").tobytes(),
-        ),
-        "too many for a mammogram",
-    ),
     "tiff-header-alone": (tiff(GRAY)[:8], "is damaged"),
 }
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_anything_else_is_refused(tmp_path, kind):
     data, problem = REFUSED[kind]
@@ -120,7 +114,8 @@ def test_anything_else_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.98])
 def test_truncated_files_are_refused(tmp_path, kind, kept):
     data = GOOD[kind]
-    assert "is damaged" in refusal(tmp_path, data[: int(len(data) * kept)])
+    line = refusal(tmp_path, data[: int(len(data) * kept)])
+    assert "is damaged" in line or "is not a PNG" in line
 
 
 @pytest.mark.filterwarnings("ignore")  # the decoders' opinions of the damage
@@ -150,7 +145,7 @@ def test_shape_of_a_pgm_needs_its_header_alone(tmp_path):
     path.write_bytes(pgm(GRAY)[:40])
     assert mammogram_files.pgm_shape(path) == (HEIGHT, WIDTH)
     path.write_bytes(tiff(GRAY))
-    with pytest.raises(DataError, match=r"film\.pgm: is neither TIFF nor PGM"):
+    with pytest.raises(DataError, match=r"film\.pgm: is no PGM; restore the original"):
         mammogram_files.pgm_shape(path)
 
 

@@ -53,6 +53,66 @@ def test_what_systems_leave_in_the_folder_is_no_film(make):
     assert mias.read(root) == expected
 
 
+def described(root):
+    """All that is read of the films, but for where they are."""
+    return [
+        (film.image_id, film.density, film.may_give_healthy, film.lesions)
+        for film in mias.read(root).mammograms
+    ]
+
+
+WRITINGS = {
+    "utf-8 with a mark": ("{rows}", "utf-8-sig"),
+    "utf-16": ("{text}", "utf-16"),
+    "utf-16 without a mark": ("{text}", "utf-16-le"),
+    "capitals": ("{upper}", "utf-8"),
+    "small letters": ("{lower}", "utf-8"),
+    "commas": ("REFNUM,BG,CLASS,SEVERITY,X,Y,RADIUS\n{commas}", "utf-8"),
+    "semicolons": ("{semicolons}", "utf-8-sig"),
+    "tabs": ("{tabs}", "utf-8"),
+    "quotes": ("{quotes}", "utf-8"),
+    "of pandas": ("{pandas}", "utf-8"),
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("kind", WRITINGS)
+def test_the_same_films_and_lesions_in_every_writing(make, kind, end):
+    root = make()
+    expected = described(root)
+    assert sum(len(lesions) for *_, lesions in expected) == 3
+    rows = [row.split(maxsplit=6) for row in ROWS.splitlines()]
+    texts = {
+        "rows": ROWS,
+        "text": PROSE + ROWS,
+        "upper": PROSE + ROWS.upper(),
+        "lower": PROSE + ROWS.lower(),
+        "commas": "\n".join(",".join(row) for row in rows),
+        "semicolons": "\n".join(";".join([*row, *[""] * (7 - len(row))]) for row in rows),
+        "tabs": "\n".join("\t".join(row) for row in rows),
+        "quotes": "\n".join(",".join(f'"{value}"' for value in row) for row in rows),
+        "pandas": "\n".join(
+            ",".join(
+                [
+                    str(n),
+                    *row[:4],
+                    *(f"{value}.0" if value.isdigit() else value for value in row[4:]),
+                    *[""] * (7 - len(row)),
+                ]
+            )
+            for n, row in enumerate(rows)
+        ),
+    }
+    pattern, encoding = WRITINGS[kind]
+    text = pattern.format(**texts).replace("\n", end)
+    (root / "Info.txt").write_bytes(text.encode(encoding))
+    assert described(root) == expected
+    os.rename(root / "Info.txt", root / "info.TXT")
+    for name in ("mdb001", "mdb002"):
+        os.rename(root / f"{name}.pgm", root / f"{name.upper()}.PGM")
+    assert described(root) == expected
+
+
 @pytest.mark.parametrize("newline", ["\n", " \r\n"])
 def test_films_and_what_is_known_of_them(make, newline):
     root = make(newline=newline)
@@ -202,7 +262,7 @@ def test_a_film_that_is_no_pgm_is_skipped(make):
     (root / "mdb002.pgm").write_bytes(b"")
     films, skips = mias.read(root)
     assert [film.image_id for film in films] == ["mdb001", "mdb003", "mdb004"]
-    assert skips[0].reason.startswith("mdb002.pgm: is neither TIFF nor PGM")
+    assert skips[0].reason.startswith("mdb002.pgm: is no PGM; restore")
 
 
 def test_a_film_that_is_a_link_out_of_the_folder_is_skipped(make, tmp_path_factory):
@@ -222,5 +282,5 @@ def test_a_folder_that_is_not_mini_mias(tmp_path, make):
         mias.read(tmp_path)
     with pytest.raises(DataError, match=r"none of the 4 films of Info\.txt is usable"):
         mias.read(make(films=[]))
-    with pytest.raises(DataError, match=r"none of the 0 films"):
+    with pytest.raises(DataError, match=r"Info\.txt lists no film: no line is like 'mdb001 G"):
         mias.read(make(rows=""))

@@ -23,6 +23,7 @@ from data_pipeline import mammogram_files, patch_records, thesis_format, units
 from data_pipeline.bcdr import SYNTHETIC_MARK
 from data_pipeline.duplicates import Duplicate, Shown
 from data_pipeline.errors import DataError
+from data_pipeline.files import tables
 from data_pipeline.files.writing import to_json, write_atomically
 from data_pipeline.mammograms import Box, Skip
 from data_pipeline.patch_records import PatchRecord
@@ -132,17 +133,18 @@ def _read(
 def _lines(path: pathlib.Path, skips: list[Skip]) -> Iterator[tuple[tuple[str, str], Line]]:
     """The lines that say what they must, each with where it stands."""
     try:
-        data = path.read_bytes()
+        text = tables.read_text(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore it") from error
-    for number, content in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         where = path.name, f"line {number}"
-        if not content.strip():
+        if not line.strip():
+            continue
+        if "\ufffd" in line:
+            skips.append(Skip(*where, "is no UTF-8"))
             continue
         try:
-            yield where, thesis_format.parse(content.decode())
-        except UnicodeDecodeError:
-            skips.append(Skip(*where, "is no UTF-8"))
+            yield where, thesis_format.parse(line)
         except DataError as error:
             skips.append(Skip(*where, str(error)))
 

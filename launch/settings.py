@@ -11,6 +11,7 @@ import yaml
 from absl import flags
 
 from data_pipeline.errors import DataError
+from data_pipeline.files import tables
 from launch import path_flags
 from singan_jax.config import PRESETS, Config, preset, validate
 from singan_jax.errors import InputError
@@ -109,8 +110,8 @@ def read_yaml(path: pathlib.Path, known: Mapping[str, type]) -> dict[str, dict[s
         exist or a value of another type.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(tables.read_text(path))
+    except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML ({error}); see --help") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: has no sections; it may have {', '.join(known)}")

@@ -69,7 +69,7 @@ def read_text(path: pathlib.Path) -> str:
     """
     data = path.read_bytes()
     text = data.decode(_encoding(data), errors="replace")
-    return re.sub("\r\n|\r|\x85|\u2028|\u2029", "\n", text).lstrip("\ufeff")
+    return re.sub("\r\n?", "\n", text).lstrip("\ufeff")
 
 
 def _encoding(data: bytes) -> str:

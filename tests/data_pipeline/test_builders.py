@@ -252,7 +252,8 @@ def test_packing_that_was_cut_short_goes_on(raw, data_dir, tmp_path, monkeypatch
         path.parent.mkdir(exist_ok=True)
         path.write_text("stray")
     prepare(raw, tmp_path)
-    assert packed(tmp_path) == packed(data_dir)
+    ours = {name: data for name, data in packed(tmp_path).items() if data != b"stray"}
+    assert ours == packed(data_dir)
     assert not killed.exists()
     assert all(path.exists() for path in strays)
 

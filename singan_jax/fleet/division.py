@@ -62,14 +62,13 @@ def about_sizes(groups: Sequence[Sequence[Member]]) -> str:
 
     Each size is compiled for by itself, and trained on after another.
     """
-    kinds = {group[0].kind for group in groups}
+    sizes = {group[0].shape[:2] for group in groups}
     members = sum(map(len, groups))
-    if len(kinds) < _MANY_SIZES or members >= len(kinds) * _MANY_OF_A_SIZE:
+    if len(sizes) < _MANY_SIZES or members >= len(sizes) * _MANY_OF_A_SIZE:
         return ""
     return (
-        f"{members} images of {len(kinds)} sizes: images of one size and kind train side by side, "
-        "those of different ones one after another, each compiled for anew; crop or resize them to "
-        "one size to train faster"
+        f"{members} images of {len(sizes)} sizes: images of one size train side by side, those of "
+        "different sizes one after another; crop or resize them to one size to train faster"
     )
 
 

@@ -70,9 +70,7 @@ def train_fleet(
             _prepare(folder, images, config, retry)
         groups = division.agree(folder, config, watch)
         if groups and sharding.process() == 0:
-            log_run(folder)
-            if told := division.about_sizes(groups):
-                warnings.warn(told, InputWarning, stacklevel=2)
+            _tell(folder, groups)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
         pixels = _read(images, own)
         compilers = {
@@ -100,6 +98,13 @@ def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) 
     record = enroll(folder, images, config, retry=broken)
     for group in record.groups():
         Store(finished.group_folder(folder, group), read_only=True).clean()
+
+
+def _tell(folder: pathlib.Path, groups: Sequence[Sequence[Member]]) -> None:
+    """Records that a run begins, and warns of images that slow it down."""
+    log_run(folder)
+    if told := division.about_sizes(groups):
+        warnings.warn(told, InputWarning, stacklevel=3)
 
 
 def _read(images: Images, groups: Sequence[Sequence[Member]]) -> dict[str, Image]:

@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from singan_jax.config import Config
-from singan_jax.devices import sharding
 from singan_jax.scale import train_scale
 from singan_jax.scale.generate import FrozenScale
-from singan_jax.scale.networks import Array
 from singan_jax.scale.pyramid import Pyramid, build_pyramid
 from singan_jax.scale.train_scale import Start, inherits
 from singan_jax.scale.train_step import Hyper, ScaleState, Task
@@ -56,12 +54,9 @@ class Bucket:
             found.append(ScaleShapes(start, task, state, *jax.eval_shape(finish, task, state)))
         return found
 
-    def build_pyramid(self, images: Array) -> tuple[jax.Array, ...]:
-        """The scales of images (members, images, H, W, C) that are on the devices."""
-        return self._build_pyramid(images)
-
     @functools.cached_property
-    def _build_pyramid(self) -> Any:
+    def build_pyramid(self) -> Any:
+        """The program from images (members, images, H, W, C) on the devices to their scales."""
         build = functools.partial(
             build_pyramid, pyramid=self.pyramid, uint8=self.config.uint8_resize
         )

@@ -1,7 +1,6 @@
 """Trains one group of a fleet: a loop over scales, slices and chunks around compiled programs."""
 
 import dataclasses
-import functools
 import math
 import pathlib
 import time
@@ -19,7 +18,6 @@ from singan_jax.fleet.members import hypers, member_keys
 from singan_jax.fleet.monitor import Monitor
 from singan_jax.images.read import Image
 from singan_jax.scale.generate import FrozenScale
-from singan_jax.scale.pyramid import build_pyramid
 from singan_jax.scale.train_scale import Start, inherits
 from singan_jax.scale.train_step import ScaleState, Task
 from singan_jax.workdir import finished
@@ -237,10 +235,6 @@ def pyramids(bucket: Bucket, images: Sequence[Image]) -> list[np.ndarray]:
     On the host, as a group may be larger than the devices' memory; each slice takes its own. At
     full size they become floats a few members at a time, all by one program.
     """
-    build = functools.partial(
-        build_pyramid, pyramid=bucket.pyramid, uint8=bucket.config.uint8_resize
-    )
-    program = sharding.over_members(build)
     shape = (bucket.images, *images[0].shape)
     together = sharding.padded_size(min(len(images), max(1, _NUMBERS // math.prod(shape))))
     parts = []
@@ -249,5 +243,7 @@ def pyramids(bucket: Bucket, images: Sequence[Image]) -> list[np.ndarray]:
         floats = np.empty((together, *shape), np.float32)
         for n in range(together):
             floats[n] = piece[n].to_float() if n < len(piece) else floats[n - 1]
-        parts.append(sharding.to_host(program(sharding.to_devices(floats)), len(piece)))
+        parts.append(
+            sharding.to_host(bucket.build_pyramid(sharding.to_devices(floats)), len(piece))
+        )
     return [np.concatenate(scale) for scale in zip(*parts, strict=True)]

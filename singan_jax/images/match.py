@@ -34,7 +34,10 @@ class NamedFiles:
             for ending in self._endings:
                 if name + ending in self._exact:
                     return self._exact[name + ending]
-                if alike := self._alike.get(name + ending):
+                alike = self._alike.get(name + ending, [])
+                if len(alike) == 1:  # others differ from it in capitals alone
+                    return alike[0]
+                if alike:
                     problem = f"is named {name + ending!r} too, as {alike[0]} is"
                     raise ImageError(alike[1], problem, "remove or rename one of them")
         return None

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from singan_jax.config import Config
+from singan_jax.devices import sharding
 from singan_jax.scale import train_scale
 from singan_jax.scale.generate import FrozenScale
 from singan_jax.scale.pyramid import Pyramid, build_pyramid

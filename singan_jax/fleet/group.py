@@ -243,7 +243,6 @@ def pyramids(bucket: Bucket, images: Sequence[Image]) -> list[np.ndarray]:
         floats = np.empty((together, *shape), np.float32)
         for n in range(together):
             floats[n] = piece[n].to_float() if n < len(piece) else floats[n - 1]
-        parts.append(
-            sharding.to_host(bucket.build_pyramid(sharding.to_devices(floats)), len(piece))
-        )
+        scales = bucket.build_pyramid(sharding.to_devices(floats))
+        parts.append(sharding.to_host(scales, len(piece)))
     return [np.concatenate(scale) for scale in zip(*parts, strict=True)]

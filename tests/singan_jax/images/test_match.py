@@ -21,7 +21,9 @@ def test_the_first_name_that_has_a_file_decides():
 
 def test_two_files_of_one_name_are_refused_but_whole_names_tell_them_apart():
     files = NamedFiles(["in/photo.jpg", "in/photo.png"])
-    with pytest.raises(ImageError, match=r"^in/photo.png: is named 'photo' too, as in/photo.jpg is"):
+    with pytest.raises(
+        ImageError, match=r"^in/photo.png: is named 'photo' too, as in/photo.jpg is"
+    ):
         files.find(["photo"])
     assert files.find(["photo.png"]) == "in/photo.png"
 

@@ -112,12 +112,16 @@ def _from_jpeg(dataset: "pydicom.Dataset", data: bytes) -> np.ndarray:
     Decoded by imagecodecs, which other formats need anyway; gdcm, a plug-in of pydicom's, ends the
     process where the data are damaged.
     """
-    if data.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000, whose first segment has the size
-        width, height, left, top = struct.unpack(">IIII", data[8:24])
-        check_size(width - left, height - top)
-        levels = np.asarray(imagecodecs.jpeg2k_decode(data))
+    is_2000 = data.startswith(b"\xff\x4f\xff\x51")
+    if is_2000:  # its first segment has the size
+        right, bottom, left, top = struct.unpack(">IIII", data[8:24])
+        size = right - left, bottom - top
     else:
-        levels = jpeg.decode(data, jpeg.read_frame(data))
+        frame = jpeg.read_frame(data)
+        size = frame.width, frame.height
+    if size != (dataset.Columns, dataset.Rows):
+        raise ValueError(f"its pixels are {size[0]}x{size[1]}")
+    levels = np.asarray(imagecodecs.jpeg2k_decode(data)) if is_2000 else jpeg.decode(data, frame)
     if levels.shape[:2] != (dataset.Rows, dataset.Columns):
         raise ValueError(f"its pixels are {levels.shape[1]}x{levels.shape[0]}")
     if dataset.PixelRepresentation and levels.dtype.kind == "u":  # two's complement

@@ -62,12 +62,12 @@ def test_a_study_of_patches_that_the_thesis_made(data_dir):
 
 
 def with_a_copy(data_dir, wanted):
-    """In place of `load.load`: the first lesion's patch is of the last lesion's patient too."""
+    """In place of `load.load`: a lesion's patch is that of another patient too."""
     patches = LOAD(data_dir, wanted)
-    first, last = (
-        next(p for p in order if p[0].zoom_group == 1) for order in (patches, patches[::-1])
-    )
-    return [(record, first[1] if record is last[0] else pixels) for record, pixels in patches]
+    lesions = [record for record, _ in patches if record.zoom_group == 1]
+    other = next(record for record in lesions if record.patient_id != lesions[0].patient_id)
+    copied = next(pixels for record, pixels in patches if record is lesions[0])
+    return [(record, copied if record is other else pixels) for record, pixels in patches]
 
 
 def test_the_same_patch_of_two_patients_is_refused_unless_allowed(data_dir, monkeypatch):

@@ -60,11 +60,9 @@ LAYERS = {
     ),
     "data_pipeline": (
         ("errors", "files", "mammograms", "resizing"),
-        ("mammogram_files", "radiomics", "patches", "patch_records"),
-        (
-            *("bcdr", "mias", "outlines", "thesis_format", "units", "splits", "examples"),
-            *("overview", "query"),
-        ),
+        ("mammogram_files", "radiomics", "patches", "patch_records", "near_copies", "pool"),
+        ("bcdr", "mias", "outlines", "thesis_format", "splits", "examples", "query", "duplicates"),
+        ("units", "overview"),
         ("phantom", "cut", "thesis_folder"),
         ("extract",),
         ("builders",),

@@ -22,6 +22,7 @@ from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.enroll import enroll
 from singan_jax.workdir.record import Member, WorkdirError, locked, log_run, require_space
 
+Kind = tuple[tuple[int, int, int], int]
 Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
 
 
@@ -73,9 +74,7 @@ def train_fleet(
             _tell(folder, groups)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
         pixels = _read(images, own)
-        compilers = {
-            kind: Compiler(shared_bucket(config, *kind)) for kind in {p[0].kind for p in own}
-        }
+        compilers = _compilers(config, own)
         monitor.start(config, [(compilers[part[0].kind].bucket.pyramid, part) for part in own])
         try:
             for part in own:
@@ -87,6 +86,12 @@ def train_fleet(
             monitor.close()
         watch.finish()
         return TrainedFleet(folder)
+
+
+def _compilers(config: Config, groups: Sequence[Sequence[Member]]) -> dict[Kind, Compiler]:
+    """A compiler for each kind of members, see `Member.kind`."""
+    kinds = {members[0].kind for members in groups}
+    return {kind: Compiler(shared_bucket(config, *kind)) for kind in kinds}
 
 
 def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:

@@ -7,10 +7,11 @@ import dataclasses
 import functools
 import pathlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence, Set
 
 from data_pipeline import query
-from data_pipeline.errors import DataError, UnusableError
+from data_pipeline.errors import DataError, InputWarning, UnusableError
 from data_pipeline.files import names, places
 from data_pipeline.query import Query
 from singan_jax.config import Config
@@ -166,7 +167,10 @@ def training_images(
         sources.setdefault(data_dir or _its_data_dir(member), []).append(member.source)
     known: dict[str, Image] = {}
     for folder, own in sources.items():
-        images = Source(list(dict.fromkeys(own)), fleet.config, folder, masks=masks).read()[0]
+        source = Source(list(dict.fromkeys(own)), fleet.config, folder, masks=masks)
+        with warnings.catch_warnings():  # what is doubtful was told of in training
+            warnings.simplefilter("ignore", InputWarning)
+            images = source.read()[0]
         known |= {variant.digest: variant for x in images for variant in adopt.variants(x)}
     for member in members:
         if member.digest not in known:

@@ -46,6 +46,7 @@ IMAGES = path_flags.DEFINE_multi_path(
     None,
     "training images, as for train_fleet: file, folder, (quoted) glob, or query; may be repeated; "
     "where they were in training if unset",
+    images=True,
 )
 DATA_DIR = path_flags.DEFINE_path(
     "data_dir", None, "folder of the datasets, for queries; where it was in training if unset"

@@ -1,7 +1,8 @@
 """Flags that name files and folders: each launcher reads them alike, and refuses what is none.
 
 `~` is a home folder and a file:// address its path; an address of another machine (gs://, s3://,
-https://) is refused while flags are parsed, before anything is read, trained or written.
+https://) is refused while flags are parsed, before anything is read, trained or written. Among
+images to read it is one that cannot be used, and keeps no good one from its work.
 """
 
 import os
@@ -45,6 +46,16 @@ class Parser(flags.ArgumentParser[str]):
         return "path"
 
 
+class _PatternParser(Parser):
+    """Leaves what is no path to whoever reads the files, who refuses it beside those that are."""
+
+    def parse(self, argument: str) -> str:
+        try:
+            return super().parse(argument)
+        except ValueError:
+            return argument
+
+
 class _OptionalParser(Parser):
     """Takes an empty text too, for settings that it unsets."""
 
@@ -69,12 +80,25 @@ def DEFINE_path(
 
 
 def DEFINE_multi_path(
-    name: str, default: Sequence[str] | None, help: str, *, required: bool = False
+    name: str,
+    default: Sequence[str] | None,
+    help: str,
+    *,
+    required: bool = False,
+    images: bool = False,
 ) -> flags.FlagHolder[Any]:
     """Defines a flag of files, folders, globs or queries, which may be repeated.
 
     Its texts are not split at commas, which the names of files and queries may hold.
+
+    Args:
+      name: of the flag.
+      default: its value where it is not given.
+      help: what it is.
+      required: whether it must be given.
+      images: whether it names images, of which those that cannot be used keep no good one back.
     """
+    parser = _PatternParser() if images else Parser()
     return flags.DEFINE_multi(
-        Parser(), flags.ArgumentSerializer(), name, default, help, required=required
+        parser, flags.ArgumentSerializer(), name, default, help, required=required
     )

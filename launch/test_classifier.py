@@ -46,7 +46,9 @@ DATA_DIR = path_flags.DEFINE_path("data_dir", None, "folder that launch.build_da
 QUERY = flags.DEFINE_string(
     "query", None, f"patches to test on, such as {query.EXAMPLE}; see docs/datasets.md"
 )
-IMAGES = path_flags.DEFINE_multi_path("images", None, "instead: image files, a folder or a glob")
+IMAGES = path_flags.DEFINE_multi_path(
+    "images", None, "instead: image files, a folder or a glob", images=True
+)
 OUT = path_flags.DEFINE_path("out", None, "folder to write to")
 WEIGHTS = path_flags.DEFINE_path(
     "weights",

@@ -47,12 +47,14 @@ IMAGES = path_flags.DEFINE_multi_path(
     None,
     "file, folder, (quoted) glob, or query of a dataset that launch.build_dataset wrote; may be "
     "repeated, and is not split at commas",
+    images=True,
 )
 TOGETHER = path_flags.DEFINE_multi_path(
     "together",
     [],
     "as --images, but all images named, which must be of one size, train one model together; may "
     "be repeated; the member is named after the folder",
+    images=True,
 )
 MASKS = path_flags.DEFINE_path(
     "masks",

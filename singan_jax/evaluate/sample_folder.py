@@ -67,7 +67,7 @@ def read_samples(
     Raises:
       InputError: a file is missing or damaged, or of another shape.
     """
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(min(8, limits.cpus())) as pool:
         images = list(pool.map(_read, files))
     for path, image in zip(files, images, strict=True):
         if image.shape not in shapes or image.shape != images[0].shape:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 from absl import flags
 from commands import refused
 
@@ -14,6 +15,7 @@ import singan_jax
 from classify.plan.config import StudyConfig
 from data_pipeline.errors import DataError
 from launch import path_flags, settings
+from singan_jax.images.read import write_png
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAUNCHERS = [
@@ -90,7 +92,9 @@ def test_each_path_knows_homes_and_refuses_other_machines(walked):
     for key, flag in walked.items():
         if flag["type"] == "path":
             assert flag["home"] == "/home/someone/fleet", key
-            assert flag["address"].startswith("refused: is an address, not a folder"), key
+            is_pattern = key.split()[1] in ("images", "together")  # refused where it is read
+            refusal = "gs://bucket/x" if is_pattern else "refused: is an address, not a folder"
+            assert flag["address"].startswith(refusal), key
             assert flag["commas"] == "a/b:c[d=e,f=g]", key
             assert flag["shown"] == 1, f"{key} is not in --help"
 
@@ -120,6 +124,16 @@ def test_a_work_folder_elsewhere_is_refused_before_anything_is_made(tmp_path, mo
     assert line.startswith("flag --workdir=gs://bucket/x: is an address, not a folder or file; ")
     assert not list(tmp_path.iterdir())
     assert not (ROOT / "gs:").exists()
+
+
+def test_an_address_among_images_keeps_no_good_one_from_training(tmp_path):
+    write_png(tmp_path / "good.png", tiny.image(1).pixels)
+    patterns = ["gs://bucket/photo.png", str(tmp_path / "good.png")]
+    images, (error,) = singan_jax.read_images(
+        [path_flags._PatternParser().parse(p) for p in patterns], tiny.CONFIG
+    )
+    assert [image.name for image in images] == ["good"]
+    assert str(error).startswith("gs://bucket/photo.png: is an address, not a folder or file; ")
 
 
 def test_paths_in_files_of_settings_are_read_alike(tmp_path, monkeypatch):

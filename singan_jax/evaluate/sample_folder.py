@@ -3,13 +3,13 @@
 import collections
 import concurrent.futures
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from data_pipeline.errors import UnusableError
+from data_pipeline.files import limits
 from data_pipeline.files.decode import decode
 from singan_jax.errors import InputError
 

@@ -45,8 +45,12 @@ def find_workdir(folder: pathlib.Path) -> pathlib.Path:
     """
     path = folder / "run.json"
     try:
-        return pathlib.Path(json.loads(path.read_text())["settings"]["workdir"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text())
+        moved = folder / content.get("workdir_from_here", "")
+        if "workdir_from_here" in content and (moved / "fleet.json").exists():
+            return moved
+        return pathlib.Path(content["settings"]["workdir"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: does not name the fleet ({error!r}); give its folder as `workdir`"
         ) from error

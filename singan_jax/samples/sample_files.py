@@ -5,6 +5,7 @@ a larger number, writes the same files.
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -101,7 +102,7 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
 
     Args:
       out: the folder; created if missing.
-      settings: what decides the samples.
+      settings: what decides the samples, `workdir` among it.
 
     Raises:
       InputError: the folder holds samples of other settings.
@@ -110,13 +111,19 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
     record = out / "run.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        old = json.loads(record.read_text())["settings"] if record.exists() else settings
+        content = json.loads(record.read_text()) if record.exists() else {"settings": settings}
+        old = content["settings"]
     except (json.JSONDecodeError, KeyError) as error:
         raise InputError(f"{record}: damaged ({error!r}); choose another `out`") from error
+    # A study's folder, say, may be moved with the fleet and the samples in it.
+    from_here = os.path.relpath(settings["workdir"], out)
+    if content.get("workdir_from_here") == from_here:
+        old = {**old, "workdir": settings["workdir"]}
     if old != settings:
         changes = differences(old, settings)
         raise InputError(f"{out}: holds other samples ({changes}); choose another `out`")
-    text = to_json({"settings": settings, **runtime.provenance()}, indent=1)
+    about = {"settings": settings, "workdir_from_here": from_here, **runtime.provenance()}
+    text = to_json(about, indent=1)
     write_atomically(record, text + "\n")
 
 

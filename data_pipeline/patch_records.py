@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from data_pipeline.errors import DataError
-from data_pipeline.files.writing import to_json, write_atomically
+from data_pipeline.files.writing import write_atomically
 from data_pipeline.mammograms import (
     CLASSIFICATIONS,
     Box,
@@ -145,7 +145,7 @@ def pixels_digest(pixels: np.ndarray) -> str:
 
 def write_lines(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes JSON lines, atomically; keys sorted, so that equal rows give equal bytes."""
-    lines = (to_json(dict(sorted(row.items()))) + "\n" for row in rows)
+    lines = (json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
     write_atomically(path, "".join(lines))
 
 

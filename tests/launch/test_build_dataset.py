@@ -366,7 +366,7 @@ def spoil(raw):
 
     file, source, _ = place("F01", 0)
     tifffile.imwrite(file, tifffile.imread(file).astype(np.uint16))
-    faults["16 bits"] = file, (source, "image"), "has 16-bit samples"
+    faults["16 bits"] = file, (source, "image"), "has more than 8 bits a pixel"
     file, source, _ = place("F01", 1)
     tifffile.imwrite(file, np.stack([tifffile.imread(file)] * 3, -1), photometric="rgb")
     faults["RGB"] = file, (source, "image"), "is in colour"

@@ -13,11 +13,10 @@ def test_files_are_written_whole(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, "é")
     assert path.read_bytes() == "é".encode()
-    interrupted = replacing(path)
-    interrupted.__enter__().write(b"half")
-    assert path.read_bytes() == "é".encode()
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half")
+        assert path.read_bytes() == "é".encode()
+        raise KeyboardInterrupt
     assert os.listdir(tmp_path) == ["file"]
     assert path.read_bytes() == "é".encode()
     with replacing(path, sync=False) as file:

@@ -17,6 +17,7 @@ from launch import image_source
 from singan_jax.devices import hosts, sharding
 from singan_jax.devices.preemption import Watch, _Status
 from singan_jax.fleet import division
+from singan_jax.images import read as read_module
 from singan_jax.images.read import read_image, write_png
 from singan_jax.workdir.checkpoint import CheckpointName, _outdated
 from singan_jax.workdir.record import Member, WorkdirError
@@ -315,16 +316,19 @@ def read(path):
 
 
 def test_a_process_reads_the_images_of_its_members(tmp_path, monkeypatch):
-    for folder, seeds in (("a", (1, 2)), ("b", (2, 3, 4))):  # the second image2 is not the member
+    for folder, seeds in (("a", (1, 2)), ("b", (3, 4))):
         (tmp_path / folder).mkdir()
         for seed in seeds:
             write_png(tmp_path / folder / f"image{seed}.png", tiny.image(seed).pixels)
-    read = []
+    opened = []
     monkeypatch.setattr(
-        image_source, "read_image", lambda path, _: read.append(path) or read_image(path, _)
+        read_module, "read_image", lambda path, _: opened.append(path) or read_image(path, _)
     )
-    members = [Member(f"image{n}", "", "", (17, 19, 3), 8, {}, 0, 0) for n in (2, 3)]
-    patterns = [f"{tmp_path}/a", f"{tmp_path}/b/*.png"]
-    images = image_source.Source(patterns, tiny_hosts.CONFIG).read_members(members)
-    assert [image.name for image in images] == ["image2", "image3"]
-    assert sorted(read) == [f"{tmp_path}/a/image2.png", f"{tmp_path}/b/image3.png"]
+    members = [
+        Member(f"image{n}", "", tiny.image(n).digest, (17, 19, 3), 8, {}, 0, 0) for n in (2, 3)
+    ]
+    source = image_source.Source([f"{tmp_path}/a", f"{tmp_path}/b/*.png"], tiny_hosts.CONFIG)
+    assert [image.name for image in source.read_members(members)] == ["image2", "image3"]
+    assert sorted(opened) == [f"{tmp_path}/a/image2.png", f"{tmp_path}/b/image3.png"]
+    (tmp_path / "b/image3.png").rename(tmp_path / "b/image2.png")  # now both have other names
+    assert [image.name for image in source.read_members(members)] == ["image2", "image3"]

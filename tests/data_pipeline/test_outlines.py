@@ -194,4 +194,4 @@ def test_a_mask_that_cannot_be_read_is_refused(masked):
     lesion.mask_file.write_bytes(lesion.mask_file.read_bytes()[:-500])
     assert "mask.tif: is damaged" in refusal(lesion)
     lesion.mask_file.unlink()
-    assert "mask.tif: cannot be read or is damaged (No such file" in refusal(lesion)
+    assert "mask.tif: cannot be read (No such file" in refusal(lesion)

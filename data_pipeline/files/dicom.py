@@ -61,6 +61,7 @@ def _decode(dataset: "pydicom.Dataset") -> np.ndarray:
         return scaled(levels, 2**dataset.BitsStored - 1)
     if levels.dtype.itemsize > 2:
         raise UnusableError(f"has {dataset.BitsAllocated}-bit samples", CONVERT)
+    levels = _without_other_bits(dataset, levels)
     kind = np.iinfo(levels.dtype)
     table = _shown(dataset, np.arange(kind.min, kind.max + 1))
     return looked_up(np.roll(table, kind.min), levels)[..., None]  # the first is of level 0
@@ -103,7 +104,16 @@ def _levels(dataset: "pydicom.Dataset") -> np.ndarray:
         decoder = None
     if decoder is None or not decoder.is_available:
         raise UnusableError(f"holds {syntax.name} pixels, which are not read", CONVERT)
-    return np.asarray(decoding.pixel_array(dataset))
+    allocated = dataset.BitsAllocated
+    own = {"BitsStored": allocated, "HighBit": allocated - 1, "PixelRepresentation": 0}
+    kept = {name: dataset.get(name, value) for name, value in own.items()}
+    try:  # pydicom would drop bits that are not the lowest ones; see `_without_other_bits`
+        for name, value in own.items():
+            setattr(dataset, name, value)
+        return np.asarray(decoding.pixel_array(dataset))
+    finally:
+        for name, value in kept.items():
+            setattr(dataset, name, value)
 
 
 def _from_jpeg(dataset: "pydicom.Dataset", data: bytes) -> np.ndarray:
@@ -124,10 +134,20 @@ def _from_jpeg(dataset: "pydicom.Dataset", data: bytes) -> np.ndarray:
     levels = np.asarray(imagecodecs.jpeg2k_decode(data)) if is_2000 else jpeg.decode(data, frame)
     if levels.shape[:2] != (dataset.Rows, dataset.Columns):
         raise ValueError(f"its pixels are {levels.shape[1]}x{levels.shape[0]}")
-    if dataset.PixelRepresentation and levels.dtype.kind == "u":  # two's complement
-        sign = 1 << (dataset.BitsStored - 1)
-        levels = (((levels.astype(np.int32) & (2 * sign - 1)) ^ sign) - sign).astype(np.int16)
     return levels
+
+
+def _without_other_bits(dataset: "pydicom.Dataset", levels: np.ndarray) -> np.ndarray:
+    """The levels alone where other bits beside them are stored, such as an overlay's or none."""
+    bits = dataset.BitsStored
+    shift = int(dataset.get("HighBit", bits - 1)) + 1 - bits
+    if not 0 <= shift <= 8 * levels.dtype.itemsize - bits:
+        raise ValueError(f"its highest of {bits} bits is {dataset.HighBit}")
+    own = levels.astype(f"u{levels.dtype.itemsize}") >> shift & (2**bits - 1)
+    if not dataset.PixelRepresentation:
+        return own
+    sign = 1 << (bits - 1)  # two's complement
+    return ((own.astype(np.int32) ^ sign) - sign).astype(f"i{levels.dtype.itemsize}")
 
 
 def _shown(dataset: "pydicom.Dataset", levels: np.ndarray) -> np.ndarray:

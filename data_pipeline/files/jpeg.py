@@ -77,8 +77,8 @@ def decode(data: bytes, frame: Frame) -> np.ndarray:
     check_size(frame.width, frame.height)
     if b"\xff\xd9" not in data[frame.place :]:  # the end mark; else decoded as gray
         raise ValueError("the file ends before its pixels do")
-    if frame.marker == LOSSLESS:
-        return np.asarray(imagecodecs.jpegsof3_decode(data))
     if frame.marker == JPEG_LS:
         return np.asarray(imagecodecs.jpegls_decode(data))
+    # libjpeg-turbo, for all kinds; imagecodecs' decoder for those without loss alone,
+    # `jpegsof3_decode`, ends the process on some damaged files.
     return np.asarray(imagecodecs.jpeg8_decode(data))

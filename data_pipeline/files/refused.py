@@ -41,6 +41,11 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
         "download the image itself",
     ),
     (_holds(b"svg"), "is an SVG drawing", "draw it to a PNG of the size wanted"),
+    (
+        _at(0, b"\x89PNG"),
+        "is a PNG that a transfer as text has changed",
+        "transfer it again, in binary",
+    ),
     (_at(0, b"%PDF"), "is a PDF", "save its pages as PNG"),
     (_at(0, b"%!PS", b"\xc5\xd0\xd3\xc6"), "is a PostScript drawing", "save it as PNG"),
     (

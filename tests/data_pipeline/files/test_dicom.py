@@ -201,6 +201,31 @@ def test_jpeg_with_loss():
     assert np.abs(decode(data)[..., 0].astype(int) - levels).max() <= 3
 
 
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [11, 13, 15])
+def test_other_bits_beside_the_levels_are_left_out(high, signed):
+    """Before 1998 overlays stood above the levels, and some scanners left bits free below them."""
+    levels = drawn(12, signed)
+    noise = np.random.default_rng(1).integers(0, 2**16, levels.shape)
+    place = high - 11
+    stored = (levels & 0xFFF) << place | (noise & ~(0xFFF << place) & 0xFFFF)
+    data = dataset(stored, 12, HighBit=high, PixelRepresentation=int(signed))
+    share = (levels - levels.min()) / 4095
+    data.PixelData = stored.astype("<u2").tobytes()
+    np.testing.assert_array_equal(decode(saved(data))[..., 0], shown(share, 12))
+
+
+def test_a_frame_in_several_fragments():
+    levels = drawn(12).astype(np.uint16)
+    body = imagecodecs.jpeg8_encode(levels, bitspersample=12, lossless=True)
+    data = dataset(levels)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    for has_bot in (False, True):
+        data.PixelData = encapsulate([body], fragments_per_frame=3, has_bot=has_bot)
+        data["PixelData"].VR = "OB"
+        np.testing.assert_array_equal(decode(saved(data))[..., 0], shown(levels / 4095, 12))
+
+
 @pytest.mark.parametrize("planar", [0, 1])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_colour(bits, planar):

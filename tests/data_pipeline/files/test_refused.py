@@ -47,6 +47,10 @@ REFUSED = {
     ),
     "page with a mark": (b"\xef\xbb\xbf\n<HTML><HEAD></HEAD></HTML>", "is a web page"),
     "page with a comment": (b"<!-- saved -->\n<html lang=en>" + SVG + b"</html>", "is a web page"),
+    "text transfer": (
+        b"\x89PNG\n\x1a\n\0\0\0\rIHDR",
+        "is a PNG that a transfer as text has changed",
+    ),
     "svg": (SVG, "is an SVG drawing; draw it to a PNG"),
     "svg with a head": (b'<?xml version="1.0"?>\n<!-- by hand -->\n' + SVG, "is an SVG drawing"),
     "pdf": (b"%PDF-1.7\n%\xe2\xe3", "is a PDF; save its pages as PNG"),

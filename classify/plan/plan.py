@@ -25,7 +25,8 @@ class Plan:
     Attributes:
       config: of the study.
       singan: of the generators.
-      dataset: name and config of the patch dataset.
+      data_dir: where the patch dataset was prepared.
+      dataset: its name and config.
       records: of all its patches, by patch id.
       pixels: (H, W, 1) uint8 of each.
       labels: (records,) int, of each.
@@ -36,6 +37,7 @@ class Plan:
 
     config: StudyConfig
     singan: singan_jax.Config
+    data_dir: pathlib.Path
     dataset: tuple[str, str]
     records: tuple[PatchRecord, ...]
     pixels: tuple[np.ndarray, ...]
@@ -52,9 +54,9 @@ class Plan:
     def sources(self) -> list[singan_jax.Image]:
         """The patches that generators are trained on, as images."""
         place = {record.patch_id: n for n, record in enumerate(self.records)}
-        name = "/".join(self.dataset)
+        split, folder = "/".join(self.dataset) + ":all", str(self.data_dir.absolute())
         return [
-            synthetic.to_image(self.records[n], self.pixels[n], f"{name}/{patch_id}")
+            synthetic.to_image(self.records[n], self.pixels[n], f"{split}/{patch_id}", folder)
             for patch_id, n in ((patch_id, place[patch_id]) for patch_id in self.wanted)
         ]
 
@@ -102,6 +104,7 @@ def make(
     plan = Plan(
         config=config,
         singan=singan,
+        data_dir=data_dir,
         dataset=dataset,
         records=records,
         pixels=tuple(pixels for _, pixels in patches),

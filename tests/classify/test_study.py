@@ -18,6 +18,7 @@ from classify.plan import synthetic
 from classify.plan.config import StudyConfig
 from classify.plan.protocol import LeakError
 from classify.report import study_report
+from launch import image_source
 
 TABLES = ("plan", "summary", "comparisons", "subgroups", "splits", "misclassified")
 
@@ -66,6 +67,24 @@ def test_generators_are_trained_once_and_only_on_sources(finished):
     assert set(done.samples) == {
         (name, k) for name, count in done.plan.wanted.items() for k in range(count)
     }
+
+
+def test_generators_know_where_their_patches_are(finished, tmp_path, monkeypatch):
+    """So their samples are measured without naming patches."""
+    done, folder = finished
+    fleet = study.singan_jax.load_fleet(folder / "fleet")
+    for member in fleet.members:
+        assert member.provenance["data_dir"] == str(pathlib.Path("nowhere").absolute())
+    monkeypatch.setattr(
+        data_pipeline.load,
+        "load",
+        lambda data_dir, wanted: tiny_study.load() if data_dir == tmp_path else [],
+    )
+    images = image_source.training_images(fleet, fleet.members, data_dir=str(tmp_path))
+    pixels = {r.patch_id: x for r, x in zip(done.plan.records, done.plan.pixels, strict=True)}
+    assert images.keys() == set(done.plan.wanted)
+    for name, image in images.items():
+        np.testing.assert_array_equal(image.pixels, pixels[name])
 
 
 def test_synthetic_patches_are_malignant_and_of_training_patients(finished):

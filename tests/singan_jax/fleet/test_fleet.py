@@ -182,7 +182,7 @@ def run_process(folder, changes, devices, seeds):
 @pytest.mark.parametrize("wanted", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_killed_anywhere_same_result(tmp_path, wanted):
     """Kills a real process at drawn moments, once in the midst of a save."""
-    changes, seeds = {"steps_per_scale": 40}, [1, 2]
+    changes, seeds = {"steps_per_scale": 40, "max_size": 13}, [1, 2]  # two scales
     assert run_process(tmp_path / "whole", changes, 2, seeds).wait() == 0
     folder, rng, kills = tmp_path / "killed", random.Random(wanted), 0
     while kills < wanted:

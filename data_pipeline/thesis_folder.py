@@ -24,7 +24,7 @@ from data_pipeline.bcdr import SYNTHETIC_MARK
 from data_pipeline.duplicates import Duplicate, Shown
 from data_pipeline.errors import DataError
 from data_pipeline.files import tables
-from data_pipeline.files.writing import to_json, write_atomically
+from data_pipeline.files.writing import write_atomically
 from data_pipeline.mammograms import Box, Skip
 from data_pipeline.patch_records import PatchRecord
 from data_pipeline.patches import PatchSettings, fitted
@@ -288,7 +288,7 @@ def write(folder: pathlib.Path, records: Sequence[PatchRecord]) -> pathlib.Path:
       DataError: it cannot be written.
     """
     path = folder / METADATA
-    lines = [to_json(row) + "\n" for row in thesis_format.rows(records)]
+    lines = [json.dumps(row, allow_nan=False) + "\n" for row in thesis_format.rows(records)]
     try:
         write_atomically(path, "".join(lines))
         if any(record.synthetic for record in records):

@@ -215,7 +215,7 @@ def finish(
     }
     if picture:
         content["picture"] = picture._asdict()
-    write_atomically(temporary / _CONTENT, to_json(content))
+    write_atomically(temporary / _CONTENT, json.dumps(content, allow_nan=False))
     temporary.rename(folder)
     return unit
 

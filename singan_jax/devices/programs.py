@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.packs import Packs
 from singan_jax.scale import train_scale
 
 _MEMORY_SHARE = 0.85  # of a device's memory that programs and their arguments may take
@@ -84,8 +85,15 @@ class Compiler:
 def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
     shapes = bucket.shapes[scale]
     scales = tuple(s.frozen for s in bucket.shapes[:scale])
-    chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
-    spread = sharding.over_members(chunk, shared=2, donate=(2,))
+    of_device = members // sharding.padded_size(1)
+    packs = Packs.of(of_device, bucket.config.width(scale), bucket.pyramid.sizes[scale])
+    if packs:
+        chunk = functools.partial(
+            train_scale.train_pack, bucket.config, bucket.pyramid, scale, packs.layout
+        )
+    else:
+        chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
+    spread = sharding.over_members(chunk, shared=2, donate=(2,), packs=packs)
     count = sharding.scalar_spec(jnp.int32)
     return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
 
@@ -103,4 +111,6 @@ def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
 
 def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Compiles a function over `members` members; `arguments` are the shapes of one member."""
-    return spread.lower(*sharding.specs(arguments, members), *shared).compile()
+    specs = sharding.specs(arguments, members)
+    lowered = spread.trace(*specs, *shared).lower(lowering_platforms=(sharding.platform(),))
+    return lowered.compile()

@@ -22,6 +22,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data_pipeline.files import limits
+from singan_jax.backend import backend, devices
+from singan_jax.devices.packs import Packs
 
 AXIS = "fleet"
 T = TypeVar("T")  # any pytree
@@ -29,13 +31,18 @@ T = TypeVar("T")  # any pytree
 
 def mesh() -> Mesh:
     """This process' devices in a line."""
-    return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(devices()), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def platform() -> str:
+    """The name that JAX has for the devices' kind when it lowers a program."""
+    return devices()[0].platform
 
 
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
-    devices = jax.local_device_count()
-    return -(-members // devices) * devices
+    count = len(devices())
+    return -(-members // count) * count
 
 
 def padded(tree: T, members: int) -> T:
@@ -87,7 +94,10 @@ def scalar_spec(dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 def over_members(
-    function: Callable[..., Any], shared: int = 0, donate: tuple[int, ...] = ()
+    function: Callable[..., Any],
+    shared: int = 0,
+    donate: tuple[int, ...] = (),
+    packs: Packs | None = None,
 ) -> Any:
     """Runs a function of one member for a whole fleet.
 
@@ -99,17 +109,18 @@ def over_members(
         too, are common to all members.
       shared: how many those are.
       donate: indices of arguments whose memory the result may take over.
+      packs: how `function`, which then is one of P members, (P, ...), is run for all of a device.
 
     Returns:
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
       of devices) on all but the shared ones.
     """
-    one_by_one = jax.default_backend() == "cpu"
-
     def local(*arguments: Any) -> Any:
         split = len(arguments) - shared
         members, common = arguments[:split], arguments[split:]
-        if one_by_one:
+        if packs:
+            return _by_packs(packs, lambda *pack: function(*pack, *common), members)
+        if backend() == "cpu":
             return jax.lax.map(lambda member: function(*member, *common), members)
         return jax.vmap(lambda *member: function(*member, *common))(*members)
 
@@ -124,9 +135,20 @@ def over_members(
     return jax.jit(spread, donate_argnums=donate)
 
 
+def _by_packs(packs: Packs, function: Callable[..., Any], members: Sequence[Any]) -> Any:
+    """A function of one pack's members for all members of a device, (members, ...)."""
+    count = len(jax.tree.leaves(members)[0])
+    shape = packs.groups, packs.at_once, packs.layout.count
+    places = jnp.minimum(jnp.arange(packs.members), count - 1).reshape(shape)
+    grouped = jax.tree.map(lambda x: x[places], tuple(members))
+    one_group = jax.vmap(function)
+    results = jax.lax.map(lambda group: one_group(*group), grouped)
+    return jax.tree.map(lambda x: x.reshape(packs.members, *x.shape[3:])[:count], results)
+
+
 def memory() -> int:
     """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
-    stats = jax.local_devices()[0].memory_stats() or {}
+    stats = devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or limits.memory_bytes()
 
 
@@ -137,8 +159,8 @@ def fits(compiled: Any, share: float) -> bool:
     host's own copies.
     """
     limit = memory()
-    if jax.default_backend() == "cpu":
-        limit //= 2 * jax.local_device_count()
+    if backend() == "cpu":
+        limit //= 2 * len(devices())
     needs = compiled.memory_analysis()
     total = (
         needs.argument_size_in_bytes

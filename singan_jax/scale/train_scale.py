@@ -6,8 +6,8 @@ anywhere without changing the result.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Generic, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from singan_jax.config import Config
 from singan_jax.scale import generate, losses
 from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.networks import Array, Variables
 from singan_jax.scale.pyramid import Pyramid
 from singan_jax.scale.train_step import (
@@ -27,6 +28,8 @@ from singan_jax.scale.train_step import (
     iterate,
     modules,
 )
+
+T = TypeVar("T")  # any pytree
 
 
 def scale_key(member_key: jax.Array, scale: int, use: str) -> jax.Array:
@@ -104,13 +107,36 @@ def draw(
     scales: Sequence[FrozenScale],
     task: Task,
     iteration: jax.Array,
+    layout: Layout = PLAIN,
 ) -> Draws:
     """The random numbers of one iteration and the random images of the coarser scales."""
-    key = jax.random.fold_in(scale_key(task.key, scale, "train"), iteration)
+    images, height, width, channels = task.real.shape
+    one = functools.partial(
+        _draw_numbers, config, pyramid, scale, (images, height, width, channels // layout.count)
+    )
+    numbers, noises = layout.each(lambda key: one(key, iteration), task.key)
+    if layout.members:
+        alpha, pick = numbers.alpha.T, numbers.pick.T  # (d_steps, P)
+        numbers, noises = layout.pack((numbers, noises))
+        numbers = numbers._replace(alpha=alpha, pick=pick)
+    prev = generate.coarse_image(config, pyramid, scales, noises, channels, layout)
+    return numbers._replace(prev=jnp.broadcast_to(prev, (config.d_steps, *task.real.shape[1:])))
+
+
+def _draw_numbers(
+    config: Config,
+    pyramid: Pyramid,
+    scale: int,
+    shape: tuple[int, int, int, int],
+    member_key: jax.Array,
+    iteration: jax.Array,
+) -> tuple[Draws, list[jax.Array]]:
+    """The random numbers of one member, and its noise of the coarser scales; `prev` is missing."""
+    images, height, width, channels = shape
+    key = jax.random.fold_in(scale_key(member_key, scale, "train"), iteration)
     uses = ("noise", "prev", "alpha", "pick", "z_rec")
     keys = dict(zip(uses, jax.random.split(key, len(uses)), strict=True))
-    images, *size, channels = task.real.shape
-    shape = generate.noise_shape(config, size, scale, channels)
+    own = generate.noise_shape(config, (height, width), scale, channels)
     noises = [
         jax.random.normal(
             jax.random.fold_in(keys["prev"], n),
@@ -118,14 +144,14 @@ def draw(
         )
         for n in range(scale)
     ]
-    prev = generate.coarse_image(config, pyramid, scales, noises, channels)
-    return Draws(
-        noise=jax.random.normal(keys["noise"], shape),
-        prev=jnp.broadcast_to(prev, (config.d_steps, *task.real.shape[1:])),
+    draws = Draws(
+        noise=jax.random.normal(keys["noise"], own),
+        prev=jnp.zeros(()),
         alpha=jax.random.uniform(keys["alpha"], (config.d_steps,)),
         pick=jax.random.randint(keys["pick"], (config.d_steps,), 0, images),
-        z_rec=jax.random.normal(keys["z_rec"], (images, *shape)),
+        z_rec=jax.random.normal(keys["z_rec"], (images, *own)),
     )
+    return draws, noises
 
 
 def train_chunk(
@@ -137,6 +163,7 @@ def train_chunk(
     state: ScaleState,
     start: jax.Array,
     stop: jax.Array,
+    layout: Layout = PLAIN,
 ) -> tuple[ScaleState, dict[str, jax.Array]]:
     """Iterations `start` to `stop` of a scale, in one loop on the device.
 
@@ -149,25 +176,124 @@ def train_chunk(
       state: at iteration `start`.
       start: first iteration, a scalar; a traced value, so one program serves every chunk.
       stop: iteration to stop before, likewise.
+      layout: how all these arrays lie.
 
     Returns:
       The state at `stop`, and the means of the metrics over the iterations of the chunk.
     """
 
+    def step(
+        iteration: jax.Array, scales: Sequence[FrozenScale], task: Task, state: ScaleState
+    ) -> tuple[ScaleState, dict[str, jax.Array]]:
+        draws = draw(config, pyramid, scale, scales, task, iteration, layout)
+        return iterate(config, scale, state, task, draws, iteration, layout)
+
     def body(iteration: jax.Array, carry: tuple) -> tuple:
         state, sums = carry
-        draws = draw(config, pyramid, scale, scales, task, iteration)
-        state, metrics = iterate(config, scale, state, task, draws, iteration)
+        own = functools.partial(step, iteration)
+        if layout.members:
+            state, metrics = isolated(layout, own, scales, task, state)
+        else:
+            state, metrics = own(scales, task, state)
         return state, {name: sums[name] + metrics[name] for name in METRICS}
 
     def body_if_healthy(iteration: jax.Array, carry: tuple) -> tuple:
         return jax.lax.cond(
-            carry[0].healthy, functools.partial(body, iteration), lambda c: c, carry
+            carry[0].healthy.any(), functools.partial(body, iteration), lambda c: c, carry
         )
 
-    sums = {name: jnp.zeros(()) for name in METRICS}
+    sums = {name: jnp.zeros(state.healthy.shape) for name in METRICS}
     state, sums = jax.lax.fori_loop(start, stop, body_if_healthy, (state, sums))
     return state, {name: total / (stop - start) for name, total in sums.items()}
+
+
+def isolated(
+    layout: Layout,
+    step: Callable[..., tuple[ScaleState, dict[str, jax.Array]]],
+    scales: Sequence[FrozenScale],
+    task: Task,
+    state: ScaleState,
+) -> tuple[ScaleState, dict[str, jax.Array]]:
+    """An iteration of a pack in which no member feels that another goes wrong.
+
+    All members are tried together. If anything of any of them comes out not finite, it may have
+    come from another (zero times NaN is NaN), so each is tried by itself, the others being zeros.
+    As zeros add nothing to a sum, its result is the same, to the bit.
+
+    Args:
+      layout: of a pack.
+      step: an iteration, of these arguments.
+      scales: the frozen coarser scales.
+      task: what the scale is trained on.
+      state: before the iteration.
+
+    Returns:
+      The state after it and the metrics, (P,); of members that are not healthy, the state as it
+      was, and metrics of zero.
+    """
+    members = jnp.arange(layout.count)
+
+    def attempt(carry: tuple) -> tuple:
+        number, _, after, metrics = carry
+        tried = state.healthy & ((number < 0) | (members == number))
+        new, found = step(*_without(layout, ~tried, scales, task, state))
+        sound = (layout.finite((found, _weights(new))) | ~tried).all()
+        after, metrics = layout.select(tried, (new, found), (after, metrics))
+        return number + 1, sound & (number < 0), after, metrics
+
+    def unfinished(carry: tuple) -> jax.Array:
+        number, sound, *_ = carry
+        return (number < 0) | (~sound & (number < layout.count))
+
+    nothing = {name: jnp.zeros(state.healthy.shape) for name in METRICS}
+    first = (jnp.int32(-1), jnp.zeros((), bool), state, nothing)
+    *_, after, metrics = jax.lax.while_loop(unfinished, attempt, first)
+    return after, metrics
+
+
+def _without(
+    layout: Layout,
+    others: jax.Array,
+    scales: Sequence[FrozenScale],
+    task: Task,
+    state: ScaleState,
+) -> tuple[Sequence[FrozenScale], Task, ScaleState]:
+    """Zeros in place of what some members bring into products of the whole pack."""
+
+    def without(tree: T) -> T:
+        return layout.select(others, jax.tree.map(jnp.zeros_like, tree), tree)
+
+    real, rec_prev, noise_amp = without((task.real, task.rec_prev, task.noise_amp))
+    networks = (
+        network._replace(variables=without(network.variables))
+        for network in (state.generator, state.discriminator)
+    )
+    return (
+        [without(frozen) for frozen in scales],
+        task._replace(real=real, rec_prev=rec_prev, noise_amp=noise_amp),
+        ScaleState(*networks, without(state.z_rec), state.healthy & ~others, state.failed_at),
+    )
+
+
+def _weights(state: ScaleState) -> list[Variables]:
+    return [state.generator.variables, state.discriminator.variables]
+
+
+def train_pack(
+    config: Config,
+    pyramid: Pyramid,
+    scale: int,
+    layout: Layout,
+    scales: Sequence[FrozenScale],
+    task: Task,
+    state: ScaleState,
+    start: jax.Array,
+    stop: jax.Array,
+) -> tuple[ScaleState, dict[str, jax.Array]]:
+    """`train_chunk` of P members, whose arrays are stacked: (P, ...)."""
+    packed = layout.pack((scales, task, state))
+    after, metrics = train_chunk(config, pyramid, scale, *packed, start, stop, layout)
+    return layout.unpack(after, state), metrics
 
 
 def finish(

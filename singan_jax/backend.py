@@ -37,3 +37,10 @@ def backend() -> Backend:
     name = given[0].platform if given else jax.default_backend()
     kinds: dict[str, Backend] = {"cpu": "cpu", "tpu": "tpu"}
     return kinds.get(name, "gpu")  # "gpu", "cuda" or "rocm"
+
+
+def lowering_platforms() -> tuple[str, ...] | None:
+    """What JAX is to lower programs for; None where it is for the devices at hand."""
+    if _DESCRIBED.get(None) is None:
+        return None
+    return ("cuda",) if backend() == "gpu" else (backend(),)

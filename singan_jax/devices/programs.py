@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from singan_jax.backend import lowering_platforms
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
 from singan_jax.devices.packs import Packs
@@ -112,5 +113,5 @@ def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
 def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Compiles a function over `members` members; `arguments` are the shapes of one member."""
     specs = sharding.specs(arguments, members)
-    lowered = spread.trace(*specs, *shared).lower(lowering_platforms=(sharding.platform(),))
-    return lowered.compile()
+    traced = spread.trace(*specs, *shared)
+    return traced.lower(lowering_platforms=lowering_platforms()).compile()

@@ -34,11 +34,6 @@ def mesh() -> Mesh:
     return Mesh(np.array(devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def platform() -> str:
-    """The name that JAX has for the devices' kind when it lowers a program."""
-    return devices()[0].platform
-
-
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
     count = len(devices())

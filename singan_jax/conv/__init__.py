@@ -89,6 +89,10 @@ class _How(NamedTuple):
         strips = self.strips and self.strips.taller(2 * self.pad - 2)
         return _How(2 - self.pad, self.implementation, strips)
 
+    def masked(self, x: jax.Array) -> jax.Array:
+        """An input without what belongs to no image."""
+        return self.strips.masked(x) if self.strips else x
+
 
 def convolve(
     x: jax.Array,
@@ -136,7 +140,7 @@ def _convolve(x: jax.Array, w: jax.Array, how: _How) -> jax.Array:
     if not how.strips:
         return CONVOLVE[chosen](x, w, how.pad)
     y = CONVOLVE[chosen](how.strips.extended(x, how.pad), w, 0)
-    return how.of_transposed().strips.masked(y)
+    return how.of_transposed().masked(y)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -159,7 +163,7 @@ def _convolve_fwd(x: jax.Array, w: jax.Array, how: _How) -> tuple[jax.Array, _Pa
 def _convolve_bwd(how: _How, residuals: _Pair, g: jax.Array) -> _Pair:
     x, w = residuals
     back = how.of_transposed()
-    g = back.strips.masked(g) if back.strips else g
+    g = back.masked(g)
     return _convolve(g, _transposed(w), back), _weight_gradient(x, g, how)
 
 

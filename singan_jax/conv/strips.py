@@ -15,23 +15,24 @@ _DEPTH = 8  # strips and images to be had together
 
 
 class Strips(NamedTuple):
-    """How (N, height, W, C) images lie in (N * count, rows, W, C), one image after another.
+    """How (N, height, W, C) images lie in (N * pieces, rows, W, C), one image after another.
 
     Rows of the last strips that are beyond `height` belong to no image. They are zero in what
     `split` and `convolve` return.
 
     Attributes:
-      count: strips an image.
+      pieces: strips an image.
       height: rows of an image.
     """
 
-    count: int
+    pieces: int
     height: int
 
     @classmethod
     def of(cls, images: jax.Array) -> "Strips":
-        """The strips into which a batch of images is best cut."""
-        return cls(_DEPTH // math.gcd(len(images), _DEPTH), images.shape[1])
+        """The strips into which a batch of images is best cut, of at least two rows each."""
+        best = _DEPTH // math.gcd(len(images), _DEPTH)
+        return cls(min(best, max(1, images.shape[1] // 2)), images.shape[1])
 
     def taller(self, rows: int) -> "Strips":
         """Of images with so many rows more, cut alike."""
@@ -40,17 +41,17 @@ class Strips(NamedTuple):
     def split(self, images: jax.Array) -> jax.Array:
         """(N, height, W, C) to strips."""
         n, height, *rest = images.shape
-        images = jnp.pad(images, ((0, 0), (0, -height % self.count), (0, 0), (0, 0)))
-        return images.reshape(n * self.count, -1, *rest)
+        images = jnp.pad(images, ((0, 0), (0, -height % self.pieces), (0, 0), (0, 0)))
+        return images.reshape(n * self.pieces, -1, *rest)
 
     def join(self, x: jax.Array) -> jax.Array:
         """Strips to (N, height, W, C)."""
-        images = x.reshape(x.shape[0] // self.count, -1, *x.shape[2:])
+        images = x.reshape(x.shape[0] // self.pieces, -1, *x.shape[2:])
         return images[:, : self.height]
 
     def masked(self, x: jax.Array) -> jax.Array:
         """Zero where rows belong to no image."""
-        strip = jnp.arange(x.shape[0]) % self.count
+        strip = jnp.arange(x.shape[0]) % self.pieces
         row = strip[:, None] * x.shape[1] + jnp.arange(x.shape[1])
         return jnp.where((row < self.height)[:, :, None, None], x, 0)
 
@@ -69,12 +70,12 @@ class Strips(NamedTuple):
 
     def mean(self, x: jax.Array) -> jax.Array:
         """Each image's mean over its pixels, (N, 1, 1, C), of masked x."""
-        sums = x.sum((1, 2)).reshape(-1, self.count, x.shape[3]).sum(1)
+        sums = x.sum((1, 2)).reshape(-1, self.pieces, x.shape[3]).sum(1)
         return (sums / (self.height * x.shape[2]))[:, None, None]
 
     def repeated(self, x: jax.Array) -> jax.Array:
-        """What belongs to an image, (N, ...), for each of its strips, (N * count, ...)."""
-        return jnp.repeat(x, self.count, axis=0)
+        """What belongs to an image, (N, ...), for each of its strips, (N * pieces, ...)."""
+        return jnp.repeat(x, self.pieces, axis=0)
 
 
 def _moved(x: jax.Array, by: int) -> jax.Array:

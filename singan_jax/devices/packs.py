@@ -1,4 +1,4 @@
-"""How many members an accelerator trains side by side, and how many of those packs at a time."""
+"""How many members a TPU trains side by side, and how many of those packs at a time."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,10 @@ from singan_jax.backend import backend
 from singan_jax.scale.layout import Layout
 
 _LANES = 128  # channels that fill a TPU's registers and the columns of its matrix units
-_PACKS = 8  # packs at a time, for the ten cycles in a thousand that each operation costs by itself,
-_PIXELS = 2**14  # but not more pixels than this, which would leave the memory on the chip
+# An operation costs about 2,000 cycles by itself, as much as its work on a pack of small images;
+# so several packs share it, as far as they stay within the memory on the chip.
+_PACKS = 8
+_PIXELS = 2**14
 
 
 class Packs(NamedTuple):
@@ -30,17 +32,18 @@ class Packs(NamedTuple):
 
     @classmethod
     def of(cls, members: int, width: int, size: tuple[int, int]) -> "Packs | None":
-        """For members of one device; None where it trains one member after another, on CPU.
+        """For members of one device of a TPU; None elsewhere.
+
+        A CPU trains one member after another, and on a GPU the members of a batch need no packing:
+        its libraries take grouped convolutions as they are.
 
         Args:
           members: of one device.
           width: channels of the networks.
           size: (height, width) of the images.
         """
-        if backend() == "cpu":
+        if backend() != "tpu":
             return None
-        if backend() == "gpu":
-            return cls(Layout(1), members, 1)
         packs = -(-members // max(1, _LANES // width))
         at_once = min(_PACKS, max(1, _PIXELS // (size[0] * size[1])))
         groups = -(-packs // at_once)

@@ -110,6 +110,7 @@ def over_members(
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
       of devices) on all but the shared ones.
     """
+
     def local(*arguments: Any) -> Any:
         split = len(arguments) - shared
         members, common = arguments[:split], arguments[split:]

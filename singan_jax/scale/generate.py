@@ -104,6 +104,7 @@ def run_scale(
       frozen: its weights.
       prev: (N, h, w, C), the coarser image enlarged to this scale.
       noise: (N, *noise_shape(H, W)); where H, W differ from h, w, `prev` is fitted to them.
+      layout: of all these arrays.
 
     Returns:
       (N, H, W, C).
@@ -112,7 +113,9 @@ def run_scale(
     padded = pad(prev, config.padding)
     padded = fit(padded, (height + 2 * config.padding, width + 2 * config.padding))
     noisy = noisy_input(padded, noise, frozen.noise_amp, layout)
-    image: Any = generator_at(config, scale, layout).apply(frozen.generator, noisy, padded, train=False)
+    image: Any = generator_at(config, scale, layout).apply(
+        frozen.generator, noisy, padded, train=False
+    )
     return image
 
 
@@ -148,6 +151,7 @@ def run_scales(
       first: index of the first scale to run.
       prev_sizes: (height, width) to which the enlarged image is cropped, for every scale;
         those of the pyramid where None.
+      layout: of all these arrays.
 
     Returns:
       The output of each scale run, (N, H, W, C).
@@ -175,7 +179,8 @@ def coarse_image(
       pyramid: of the member.
       scales: trained scales, coarsest first.
       noises: one (N, *noise_shape) map per scale.
-      channels: of the image.
+      channels: of the image, or of all images of a pack.
+      layout: of all these arrays.
 
     Returns:
       (N, h, w, C) at the size of scale `len(scales)`; at scale 0, one image of zeros.

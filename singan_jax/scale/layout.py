@@ -12,7 +12,7 @@ A layer is then one dense convolution whose weights are zero between members (se
 as it was. `PLAIN` is one member by itself, whose numbers are scalars: nothing changes for it.
 
 Zero times a member's NaN is NaN, so a member that goes wrong would spoil its pack: see
-`train_scale.isolated`.
+`isolation.isolated`.
 """
 
 import dataclasses

@@ -48,9 +48,7 @@ class ImageNorm(nn.Module):
     """
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, strips: Strips | None = None, *, train: bool
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, strips: Strips | None = None, *, train: bool) -> jax.Array:
         """(N, H, W, C) to the same shape."""
         shape = (x.shape[-1],)
         scale = self.param("scale", _normal_around_one, shape, float)
@@ -106,9 +104,7 @@ class ConvBlock(nn.Module):
     layout: Layout = PLAIN
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, strips: Strips | None = None, *, train: bool
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, strips: Strips | None = None, *, train: bool) -> jax.Array:
         """(N, H, W, C) to (N, H - 2, W - 2, width)."""
         members = self.layout.count
         shape = (3, 3, x.shape[-1] // members, members * self.width)
@@ -189,9 +185,7 @@ class Discriminator(nn.Module):
         """(N, H, W, C) to a map of scores, (N, H - 2 num_layers, W - 2 num_layers, 1)."""
         # The critic's loss is a difference of scores, so the last bias has no gradient. Left to
         # rounding errors, Adam would walk it by the learning rate at each step.
-        stack = Stack(
-            self.width, 1, self.num_layers, self.dtype, False, self.layout, name="stack"
-        )
+        stack = Stack(self.width, 1, self.num_layers, self.dtype, False, self.layout, name="stack")
         return stack(images, train=train)
 
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from singan_jax.config import HYPERPARAMETERS, Config
 from singan_jax.scale import generate, losses
 from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.networks import Discriminator, Variables, train_pass
+from singan_jax.scale.optimiser import Network, restarted, update
 
 # The official code writes a picture of the reconstruction at these iterations; that pass updates
 # the running statistics which the frozen generator uses, so it belongs to the algorithm.
@@ -28,13 +28,6 @@ METRICS = (
     "adversarial_loss",
     "rec_loss",
 )
-
-
-class Network(NamedTuple):
-    """Variables of a network and the state of its optimiser."""
-
-    variables: Variables
-    optimiser: optax.OptState
 
 
 class ScaleState(NamedTuple):
@@ -127,31 +120,6 @@ def modules(
     )
 
 
-def _adam(config: Config) -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=config.beta1, b2=0.999, eps=1e-8)
-
-
-def fresh(config: Config, variables: Variables) -> Network:
-    """A network with a new optimiser."""
-    return Network(variables, _adam(config).init(variables["params"]))
-
-
-def update(
-    config: Config, network: Network, gradients: Variables, lr: jax.Array, layout: Layout = PLAIN
-) -> Network:
-    """One Adam step."""
-    params = network.variables["params"]
-    # Members of a pack are at the same step, but for those that stopped, whose result is not used.
-    count = network.optimiser.count
-    updates, optimiser = _adam(config).update(
-        gradients, network.optimiser._replace(count=count.max()), params
-    )
-    optimiser = optimiser._replace(count=jnp.broadcast_to(optimiser.count, count.shape))
-    updates = jax.tree.map(lambda u: -layout.spread(lr, u.shape[-1]) * u, updates)
-    variables = {**network.variables, "params": optax.apply_updates(params, updates)}
-    return Network(variables, optimiser)
-
-
 def _critic_steps(
     config: Config,
     scale: int,
@@ -199,7 +167,8 @@ def _generator_steps(
     generator, discriminator = modules(config, scale, layout)
     # Both passes of a step, on the random and on the reconstruction input, go as one batch.
     real, rec_prev, z_rec = (
-        _picked(layout, images, draws.pick[-1]) for images in (task.real, task.rec_prev, state.z_rec)
+        _picked(layout, images, draws.pick[-1])
+        for images in (task.real, task.rec_prev, state.z_rec)
     )
     prev = generate.pad(jnp.concatenate([draws.prev[-1:], rec_prev]), config.padding)
     noise = jnp.concatenate([draws.noise[None], z_rec])
@@ -273,6 +242,7 @@ def iterate(
       task: what the scale is trained on.
       draws: the random part of the iteration.
       iteration: its index within the scale, from 0.
+      layout: of all these arrays.
 
     Returns:
       The state after it, and the `METRICS` as means over its steps. Where a loss is not finite or
@@ -281,14 +251,16 @@ def iterate(
     before = state
     in_round = iteration % config.round_steps if config.round_steps else iteration
     if config.round_steps:
-        state = jax.lax.cond(
-            in_round == 0, lambda s: _fresh_optimisers(s), lambda s: s, state
-        )
+        state = jax.lax.cond(in_round == 0, lambda s: _fresh_optimisers(s), lambda s: s, state)
     if config.redraw_z_rec and scale == 0:
         state = state._replace(z_rec=draws.z_rec)
     decay = jnp.where(in_round >= config.lr_decay_step, config.lr_decay, 1.0)
-    state, d_parts = _critic_steps(config, scale, state, task, draws, task.hyper.lr_d * decay, layout)
-    state, g_parts = _generator_steps(config, scale, state, task, draws, task.hyper.lr_g * decay, layout)
+    state, d_parts = _critic_steps(
+        config, scale, state, task, draws, task.hyper.lr_d * decay, layout
+    )
+    state, g_parts = _generator_steps(
+        config, scale, state, task, draws, task.hyper.lr_g * decay, layout
+    )
     state = _snapshot_pass(config, scale, state, task, draws.pick[-1], in_round, layout)
     metrics = {name: part.mean(0) for name, part in {**d_parts, **g_parts}.items()}
     sane = jnp.array([jnp.abs(metrics[name]) for name in METRICS]) < config.divergence_limit
@@ -298,12 +270,7 @@ def iterate(
     return state._replace(healthy=healthy, failed_at=failed_at), metrics
 
 
-def _fresh_optimiser(network: Network) -> Network:
-    return network._replace(optimiser=jax.tree.map(jnp.zeros_like, network.optimiser))
-
-
 def _fresh_optimisers(state: ScaleState) -> ScaleState:
     return state._replace(
-        generator=_fresh_optimiser(state.generator),
-        discriminator=_fresh_optimiser(state.discriminator),
+        generator=restarted(state.generator), discriminator=restarted(state.discriminator)
     )

@@ -8,12 +8,17 @@ weights, silently.)
 Where several processes train one fleet, each has its own members on its own devices: a
 mesh never spans processes, so none waits for another inside a program, and compilers, slices and
 checkpoints are unaware of it. What the processes have to tell each other goes through `gathered`.
+
+A thread may keep to some of the devices (`on`), so that several threads train beside each other.
 """
 
 import atexit
+import contextlib
+import contextvars
+import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -26,16 +31,59 @@ from data_pipeline.files import limits
 AXIS = "fleet"
 T = TypeVar("T")  # any pytree
 
+_CHOSEN = contextvars.ContextVar[tuple[jax.Device, ...] | None]("devices", default=None)
+
+
+def devices() -> tuple[jax.Device, ...]:
+    """The devices that this thread uses: all of this process, or those it chose with `on`."""
+    return _CHOSEN.get() or tuple(jax.local_devices())
+
+
+@contextlib.contextmanager
+def on(chosen: Sequence[jax.Device]) -> Iterator[None]:
+    """Within this context, all that this thread computes is on the `chosen` devices.
+
+    Other threads do not notice; a thread that is to follow this one runs in a copy of its context
+    (`contextvars.copy_context`).
+    """
+    token = _CHOSEN.set(tuple(chosen))
+    try:
+        with jax.default_device(chosen[0]):
+            yield
+    finally:
+        _CHOSEN.reset(token)
+
+
+def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """As `functools.lru_cache`, for what makes programs: those of other devices are others.
+
+    Args:
+      most: number of results to keep; None for all.
+    """
+
+    def decorator(make: Callable[..., Any]) -> Any:
+        @functools.lru_cache(most)
+        def kept(_: tuple[jax.Device, ...], *arguments: Any) -> Any:
+            return make(*arguments)
+
+        @functools.wraps(make)
+        def made(*arguments: Any) -> Any:
+            return kept(devices(), *arguments)
+
+        made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
+        return made
+
+    return decorator
+
 
 def mesh() -> Mesh:
-    """This process' devices in a line."""
-    return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
+    """The devices of this thread in a line."""
+    return Mesh(np.array(devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
-    devices = jax.local_device_count()
-    return -(-members // devices) * devices
+    return -(-members // len(devices())) * len(devices())
 
 
 def padded(tree: T, members: int) -> T:
@@ -102,8 +150,9 @@ def over_members(
 
     Returns:
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
-      of devices) on all but the shared ones.
+      of devices) on all but the shared ones. It stays with the devices of the thread that made it.
     """
+    spread_over = mesh()
     one_by_one = jax.default_backend() == "cpu"
 
     def local(*arguments: Any) -> Any:
@@ -117,7 +166,11 @@ def over_members(
         split = len(arguments) - shared
         in_specs = (PartitionSpec(AXIS),) * split + (PartitionSpec(),) * shared
         mapped = jax.shard_map(
-            local, mesh=mesh(), in_specs=in_specs, out_specs=PartitionSpec(AXIS), check_vma=False
+            local,
+            mesh=spread_over,
+            in_specs=in_specs,
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,
         )
         return mapped(*arguments)
 
@@ -126,7 +179,7 @@ def over_members(
 
 def memory() -> int:
     """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
-    stats = jax.local_devices()[0].memory_stats() or {}
+    stats = devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or limits.memory_bytes()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from singan_jax.config import Config
 from singan_jax.devices.preemption import Watch
-from singan_jax.fleet.cost import relative_cost
+from singan_jax.fleet.cost import member_cost
 from singan_jax.scale.pyramid import Pyramid
 from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store
@@ -80,16 +80,16 @@ def members_of_process(
     All members stand in a line, which is cut into pieces of about equal cost, so a process gets
     consecutive members of as few groups (and so compiles as few programs) as possible.
     """
-    costs = np.concatenate([[_cost(config, group[0])] * len(group) for group in groups] or [[]])
+    costs = np.concatenate([[cost(config, group[0])] * len(group) for group in groups] or [[]])
     middles = np.cumsum(costs) - costs / 2
     owners = iter((middles / costs.sum() * processes).astype(int))
     parts = [[member for member in group if next(owners) == process] for group in groups]
     return [part for part in parts if part]
 
 
-def _cost(config: Config, member: Member) -> float:
-    plan = Pyramid.of(member.shape[:2], config)
-    return sum(relative_cost(config, plan, n) for n in range(plan.num_scales))
+def cost(config: Config, member: Member) -> float:
+    """Time of training a member, in arbitrary units."""
+    return member_cost(config, Pyramid.of(member.shape[:2], config))
 
 
 def _checksum(groups: Sequence[Sequence[Member]]) -> int:

@@ -10,10 +10,11 @@ from singan_jax.config import Config, validate
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import shared_bucket
 from singan_jax.devices.preemption import Watch
-from singan_jax.devices.programs import Compiler
-from singan_jax.fleet import division
+from singan_jax.fleet import division, schedule, teams
 from singan_jax.fleet.group import GroupTrainer, Pace
 from singan_jax.fleet.monitor import Monitor
+from singan_jax.fleet.schedule import Stage
+from singan_jax.fleet.teams import StopSign
 from singan_jax.images.read import Image
 from singan_jax.samples.trained import TrainedFleet
 from singan_jax.workdir import finished
@@ -22,7 +23,6 @@ from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.enroll import enroll
 from singan_jax.workdir.record import Member, WorkdirError, locked, log_run, require_space
 
-Kind = tuple[tuple[int, int, int], int]
 Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
 
 
@@ -74,24 +74,26 @@ def train_fleet(
             _tell(folder, groups)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
         pixels = _read(images, own)
-        compilers = _compilers(config, own)
-        monitor.start(config, [(compilers[part[0].kind].bucket.pyramid, part) for part in own])
+        buckets = [shared_bucket(config, *part[0].kind) for part in own]
+        monitor.start(config, [(b.pyramid, part) for b, part in zip(buckets, own, strict=True)])
+        stop, trainers = StopSign(watch), []
         try:
-            for part in own:
-                compiler, given = compilers[part[0].kind], [pixels[m.name] for m in part]
-                GroupTrainer(compiler, part, given, folder, pace, monitor, watch).run()
+            for bucket, part in zip(buckets, own, strict=True):
+                given = [pixels[member.name] for member in part]
+                trainers.append(GroupTrainer(bucket, part, given, folder, pace, monitor, stop))
+            teams.train(_stages(config, own), trainers, stop)
         finally:
-            for compiler in compilers.values():
-                compiler.close()
+            for trainer in trainers:
+                trainer.close()
             monitor.close()
         watch.finish()
         return TrainedFleet(folder)
 
 
-def _compilers(config: Config, groups: Sequence[Sequence[Member]]) -> dict[Kind, Compiler]:
-    """A compiler for each kind of members, see `Member.kind`."""
-    kinds = {members[0].kind for members in groups}
-    return {kind: Compiler(shared_bucket(config, *kind)) for kind in kinds}
+def _stages(config: Config, groups: Sequence[Sequence[Member]]) -> list[Stage]:
+    """In which order groups train, and on which of this process' devices."""
+    loads = [schedule.Load(len(group), division.cost(config, group[0])) for group in groups]
+    return schedule.plan(loads, len(sharding.devices()))
 
 
 def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:

@@ -81,7 +81,7 @@ class GroupTrainer:
         self._store = Store(finished.group_folder(folder, members[0].group))
         self._keys = member_keys(self._bucket.config.seed, members)
         self._hypers = hypers(self._bucket.config, members)
-        self._last_save = time.monotonic()
+        self._last_save = 0.0
 
     def prepare(self) -> None:
         """Starts compiling what `run` needs first."""
@@ -92,6 +92,7 @@ class GroupTrainer:
         bucket, size = self._bucket, len(self._members)
         scales_in_all = bucket.pyramid.num_scales
         done = self._finished()
+        self._last_save = time.monotonic()
         self._compiler.prefetch(done, size)
         reals = pyramids(bucket, self._images)
         scales = [finished.restore_scale(self._store, bucket, n, self._places) for n in range(done)]

@@ -91,11 +91,16 @@ class _Queues:
             longest = max(self._queues, key=len)
             return longest.pop() if longest else None
 
-    def upcoming(self, team: int) -> int | None:
-        """What a team takes next, unless another was faster; None at the end of its own queue."""
+    def look_ahead(self, team: int, prepare: Callable[[int], None]) -> bool:
+        """Calls `prepare` with the next group of a team's own, if it has any; whether it has.
+
+        No other team takes that group meanwhile.
+        """
         with self._lock:
             own = self._queues[team]
-            return own[0] if own else None
+            if own:
+                prepare(own[0])
+            return bool(own)
 
 
 def train(stages: Sequence[Stage], trainers: Sequence[Trainer], stop: StopSign) -> None:
@@ -154,9 +159,8 @@ class _Teams:
 
     def _prepare(self, number: int) -> None:
         """Lets the programs be compiled that a team needs after the group that it trains."""
-        if (group := self._queues.upcoming(number)) is not None:
-            self._trainers[group].prepare()
-        elif self._following is not None:
+        own = self._queues.look_ahead(number, lambda group: self._trainers[group].prepare())
+        if not own and self._following is not None:
             for places, queue in zip(self._following.teams, self._following.queues, strict=True):
                 with sharding.on(self._named(places)):
                     self._trainers[queue[0]].prepare()

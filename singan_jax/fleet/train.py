@@ -5,6 +5,8 @@ import pathlib
 import warnings
 from collections.abc import Callable, Sequence
 
+import jax
+
 from data_pipeline.errors import InputWarning
 from singan_jax.config import Config, validate
 from singan_jax.devices import sharding
@@ -110,7 +112,9 @@ def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) 
 def _tell(folder: pathlib.Path, groups: Sequence[Sequence[Member]]) -> None:
     """Records that a run begins, and warns of images that slow it down."""
     log_run(folder)
-    if told := division.about_sizes(groups):
+    if jax.default_backend() == "cpu":
+        return  # members train one by one anyway
+    if told := division.about_sizes(groups, jax.device_count()):
         warnings.warn(told, InputWarning, stacklevel=3)
 
 

@@ -137,9 +137,7 @@ class _Teams:
         with concurrent.futures.ThreadPoolExecutor(len(self._teams), "team") as threads:
             try:
                 concurrent.futures.wait([threads.submit(self._work, team) for team in self._teams])
-            except (
-                BaseException
-            ) as error:  # such as KeyboardInterrupt, which this thread alone gets
+            except BaseException as error:  # KeyboardInterrupt reaches this thread alone
                 self._stop.raise_for(error)
         self._stop.check()
 

@@ -75,21 +75,33 @@ def train_fleet(
         if groups and sharding.process() == 0:
             _tell(folder, groups)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
-        pixels = _read(images, own)
-        buckets = [shared_bucket(config, *part[0].kind) for part in own]
-        monitor.start(config, [(b.pyramid, part) for b, part in zip(buckets, own, strict=True)])
-        stop, trainers = StopSign(watch), []
-        try:
-            for bucket, part in zip(buckets, own, strict=True):
-                given = [pixels[member.name] for member in part]
-                trainers.append(GroupTrainer(bucket, part, given, folder, pace, monitor, stop))
-            teams.train(_stages(config, own), trainers, stop)
-        finally:
-            for trainer in trainers:
-                trainer.close()
-            monitor.close()
+        _train(folder, config, own, _read(images, own), pace, monitor, StopSign(watch))
         watch.finish()
         return TrainedFleet(folder)
+
+
+def _train(
+    folder: pathlib.Path,
+    config: Config,
+    groups: Sequence[Sequence[Member]],
+    images: dict[str, Image],
+    pace: Pace,
+    monitor: Monitor,
+    stop: StopSign,
+) -> None:
+    """Trains this process' members on its devices."""
+    buckets = [shared_bucket(config, *group[0].kind) for group in groups]
+    monitor.start(config, [(b.pyramid, group) for b, group in zip(buckets, groups, strict=True)])
+    trainers: list[GroupTrainer] = []
+    try:
+        for bucket, group in zip(buckets, groups, strict=True):
+            own = [images[member.name] for member in group]
+            trainers.append(GroupTrainer(bucket, group, own, folder, pace, monitor, stop))
+        teams.train(_stages(config, groups), trainers, stop)
+    finally:
+        for trainer in trainers:
+            trainer.close()
+        monitor.close()
 
 
 def _stages(config: Config, groups: Sequence[Sequence[Member]]) -> list[Stage]:

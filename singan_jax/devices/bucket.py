@@ -55,13 +55,18 @@ class Bucket:
             found.append(ScaleShapes(start, task, state, *jax.eval_shape(finish, task, state)))
         return found
 
-    @functools.cached_property
+    @property
     def build_pyramid(self) -> Any:
         """The program from images (members, images, H, W, C) on the devices to their scales."""
-        build = functools.partial(
-            build_pyramid, pyramid=self.pyramid, uint8=self.config.uint8_resize
-        )
-        return sharding.over_members(build)
+        return _build_pyramid(self)
+
+
+@sharding.cached(64)
+def _build_pyramid(bucket: Bucket) -> Any:
+    build = functools.partial(
+        build_pyramid, pyramid=bucket.pyramid, uint8=bucket.config.uint8_resize
+    )
+    return sharding.over_members(build)
 
 
 @functools.lru_cache(maxsize=64)

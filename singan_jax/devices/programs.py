@@ -5,9 +5,11 @@ a thread compiles the next scale's while this one trains.
 """
 
 import concurrent.futures
+import contextvars
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from singan_jax.backend import lowering_platforms
@@ -35,20 +37,24 @@ class ScalePrograms(NamedTuple):
     finish: Any
 
 
+_Key = tuple[tuple[jax.Device, ...], int, int]  # devices, scale, members
+
+
 class Compiler:
-    """Compiles the programs of a bucket in a thread of its own."""
+    """Compiles the programs of a bucket in a thread of its own, for the devices of the caller's."""
 
     def __init__(self, bucket: Bucket):
         """`bucket` is the one the members belong to; compiles nothing yet."""
         self.bucket = bucket
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compile")
-        self._pending: dict[tuple[int, int], concurrent.futures.Future[ScalePrograms]] = {}
+        self._pending: dict[_Key, concurrent.futures.Future[ScalePrograms]] = {}
 
     def prefetch(self, scale: int, members: int) -> None:
         """Starts compiling a scale in the background, if there is such a scale."""
-        key = (scale, members)
+        key = (sharding.devices(), scale, members)
         if scale < self.bucket.pyramid.num_scales and key not in self._pending:
-            self._pending[key] = self._thread.submit(self._compile, scale, members)
+            here = contextvars.copy_context()
+            self._pending[key] = self._thread.submit(here.run, self._compile, scale, members)
 
     def programs(self, scale: int, members: int) -> ScalePrograms:
         """The programs of a scale for at most `members`; fewer where memory does not allow more.
@@ -57,7 +63,7 @@ class Compiler:
           MemoryError: not even one member per device fits.
         """
         self.prefetch(scale, members)
-        return self._pending[scale, members].result()
+        return self._pending[sharding.devices(), scale, members].result()
 
     def _compile(self, scale: int, members: int) -> ScalePrograms:
         members = sharding.padded_size(members)
@@ -76,13 +82,14 @@ class Compiler:
         return ScalePrograms(members, begin, chunk, finish)
 
     def close(self) -> None:
-        """Stops the compiling thread."""
+        """Stops the compiling thread, and lets go of the programs."""
         self._thread.shutdown(cancel_futures=True)
+        self._pending.clear()
 
 
 # A process that trains fleets of one shape again and again, as a notebook does, finds the programs
 # of the last ones here: even where they are compiled on disk, tracing them anew takes seconds.
-@functools.lru_cache(maxsize=64)
+@sharding.cached(64)
 def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
     shapes = bucket.shapes[scale]
     scales = tuple(s.frozen for s in bucket.shapes[:scale])
@@ -99,7 +106,7 @@ def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
     return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
 
 
-@functools.lru_cache(maxsize=64)
+@sharding.cached(64)
 def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
     shapes = bucket.shapes[scale]
     begin = functools.partial(train_scale.begin, bucket.config, scale)

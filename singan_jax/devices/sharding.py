@@ -8,12 +8,17 @@ weights, silently.)
 Where several processes train one fleet, each has its own members on its own devices: a
 mesh never spans processes, so none waits for another inside a program, and compilers, slices and
 checkpoints are unaware of it. What the processes have to tell each other goes through `gathered`.
+
+A thread may keep to some of the devices (`on`), so that several threads train beside each other.
 """
 
 import atexit
+import contextlib
+import contextvars
+import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -22,22 +27,65 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data_pipeline.files import limits
-from singan_jax.backend import backend, devices
+from singan_jax import backend
 from singan_jax.devices.packs import Packs
 
 AXIS = "fleet"
 T = TypeVar("T")  # any pytree
 
+_CHOSEN = contextvars.ContextVar[tuple[jax.Device, ...] | None]("devices", default=None)
+
+
+def devices() -> tuple[jax.Device, ...]:
+    """The devices that this thread uses: all of this process, or those it chose with `on`."""
+    return _CHOSEN.get() or backend.devices()
+
+
+@contextlib.contextmanager
+def on(chosen: Sequence[jax.Device]) -> Iterator[None]:
+    """Within this context, all that this thread computes is on the `chosen` devices.
+
+    Other threads do not notice; a thread that is to follow this one runs in a copy of its context
+    (`contextvars.copy_context`).
+    """
+    token = _CHOSEN.set(tuple(chosen))
+    try:
+        with jax.default_device(chosen[0]):
+            yield
+    finally:
+        _CHOSEN.reset(token)
+
+
+def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """As `functools.lru_cache`, for what makes programs: those of other devices are others.
+
+    Args:
+      most: number of results to keep; None for all.
+    """
+
+    def decorator(make: Callable[..., Any]) -> Any:
+        @functools.lru_cache(most)
+        def kept(_: tuple[jax.Device, ...], *arguments: Any) -> Any:
+            return make(*arguments)
+
+        @functools.wraps(make)
+        def made(*arguments: Any) -> Any:
+            return kept(devices(), *arguments)
+
+        made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
+        return made
+
+    return decorator
+
 
 def mesh() -> Mesh:
-    """This process' devices in a line."""
+    """The devices of this thread in a line."""
     return Mesh(np.array(devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
-    count = len(devices())
-    return -(-members // count) * count
+    return -(-members // len(devices())) * len(devices())
 
 
 def padded(tree: T, members: int) -> T:
@@ -108,15 +156,16 @@ def over_members(
 
     Returns:
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
-      of devices) on all but the shared ones.
+      of devices) on all but the shared ones. It stays with the devices of the thread that made it.
     """
+    spread_over = mesh()
 
     def local(*arguments: Any) -> Any:
         split = len(arguments) - shared
         members, common = arguments[:split], arguments[split:]
         if packs:
             return _by_packs(packs, lambda *pack: function(*pack, *common), members)
-        if backend() == "cpu":
+        if backend.backend() == "cpu":
             return jax.lax.map(lambda member: function(*member, *common), members)
         return jax.vmap(lambda *member: function(*member, *common))(*members)
 
@@ -124,7 +173,11 @@ def over_members(
         split = len(arguments) - shared
         in_specs = (PartitionSpec(AXIS),) * split + (PartitionSpec(),) * shared
         mapped = jax.shard_map(
-            local, mesh=mesh(), in_specs=in_specs, out_specs=PartitionSpec(AXIS), check_vma=False
+            local,
+            mesh=spread_over,
+            in_specs=in_specs,
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,
         )
         return mapped(*arguments)
 
@@ -155,7 +208,7 @@ def fits(compiled: Any, share: float) -> bool:
     host's own copies.
     """
     limit = memory()
-    if backend() == "cpu":
+    if backend.backend() == "cpu":
         limit //= 2 * len(devices())
     needs = compiled.memory_analysis()
     total = (

@@ -142,7 +142,7 @@ def sample_one(
     return run(plan, scales, prev, noises)[0]
 
 
-@functools.cache
+@sharding.cached()
 def _program(plan: SamplePlan, count: int) -> Any:
     def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
         return map_or_vmap(

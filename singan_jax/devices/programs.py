@@ -8,8 +8,10 @@ import concurrent.futures
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from singan_jax.backend import devices
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
 from singan_jax.devices.packs import Packs
@@ -61,7 +63,7 @@ class Compiler:
     def _compile(self, scale: int, members: int) -> ScalePrograms:
         members = sharding.padded_size(members)
         while True:
-            chunk = _chunk(self.bucket, scale, members)
+            chunk = chunk_program(self.bucket, scale, members)
             if sharding.fits(chunk, _MEMORY_SHARE):
                 break
             if members == sharding.padded_size(1):
@@ -71,7 +73,7 @@ class Compiler:
                     "lower `config.max_size`"
                 )
             members = sharding.padded_size(members // 2)
-        begin, finish = _ends(self.bucket, scale, members)
+        begin, finish = _ends(self.bucket, scale, members, devices())
         return ScalePrograms(members, begin, chunk, finish)
 
     def close(self) -> None:
@@ -79,10 +81,15 @@ class Compiler:
         self._thread.shutdown(cancel_futures=True)
 
 
+def chunk_program(bucket: Bucket, scale: int, members: int) -> Any:
+    """The `ScalePrograms.chunk` of a scale, whether or not a device has the memory for it."""
+    return _chunk(bucket, scale, members, devices())
+
+
 # A process that trains fleets of one shape again and again, as a notebook does, finds the programs
 # of the last ones here: even where they are compiled on disk, tracing them anew takes seconds.
 @functools.lru_cache(maxsize=64)
-def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
+def _chunk(bucket: Bucket, scale: int, members: int, on: tuple[jax.Device, ...]) -> Any:
     shapes = bucket.shapes[scale]
     scales = tuple(s.frozen for s in bucket.shapes[:scale])
     of_device = members // sharding.padded_size(1)
@@ -95,21 +102,21 @@ def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
         chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
     spread = sharding.over_members(chunk, shared=2, donate=(2,), packs=packs)
     count = sharding.scalar_spec(jnp.int32)
-    return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+    return compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
 
 
 @functools.lru_cache(maxsize=64)
-def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
+def _ends(bucket: Bucket, scale: int, members: int, on: tuple[jax.Device, ...]) -> tuple[Any, Any]:
     shapes = bucket.shapes[scale]
     begin = functools.partial(train_scale.begin, bucket.config, scale)
     finish = functools.partial(train_scale.finish, bucket.config, bucket.pyramid, scale)
     return (
-        _compiled(sharding.over_members(begin), members, shapes.start),
-        _compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
+        compiled(sharding.over_members(begin), members, shapes.start),
+        compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
     )
 
 
-def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
+def compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Compiles a function over `members` members; `arguments` are the shapes of one member."""
     specs = sharding.specs(arguments, members)
     lowered = spread.trace(*specs, *shared).lower(lowering_platforms=(sharding.platform(),))

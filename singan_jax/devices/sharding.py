@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data_pipeline.files import limits
-from singan_jax.backend import backend, devices
+from singan_jax.backend import backend, described_memory, devices
 from singan_jax.devices.packs import Packs
 
 AXIS = "fleet"
@@ -36,7 +36,9 @@ def mesh() -> Mesh:
 
 def platform() -> str:
     """The name that JAX has for the devices' kind when it lowers a program."""
-    return devices()[0].platform
+    name = devices()[0].platform
+    # Which kind of GPU is meant, JAX can only tell of devices that are there.
+    return "cuda" if name == "gpu" and described_memory() else name
 
 
 def padded_size(members: int) -> int:
@@ -88,9 +90,15 @@ def specs(tree: T, members: int) -> T:
     )
 
 
+def shared_specs(tree: T) -> T:
+    """Shapes of arrays (or shapes) that are the same for all members."""
+    sharding = NamedSharding(mesh(), PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def scalar_spec(dtype: Any) -> jax.ShapeDtypeStruct:
     """A scalar that is the same for all members."""
-    return jax.ShapeDtypeStruct((), dtype, sharding=NamedSharding(mesh(), PartitionSpec()))
+    return shared_specs(jax.ShapeDtypeStruct((), dtype))
 
 
 def over_members(
@@ -115,6 +123,7 @@ def over_members(
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
       of devices) on all but the shared ones.
     """
+
     def local(*arguments: Any) -> Any:
         split = len(arguments) - shared
         members, common = arguments[:split], arguments[split:]
@@ -148,6 +157,8 @@ def _by_packs(packs: Packs, function: Callable[..., Any], members: Sequence[Any]
 
 def memory() -> int:
     """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
+    if given := described_memory():
+        return given
     stats = devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or limits.memory_bytes()
 

@@ -142,14 +142,23 @@ def sample_one(
     return run(plan, scales, prev, noises)[0]
 
 
-@functools.cache
-def _program(plan: SamplePlan, count: int) -> Any:
+def program(plan: SamplePlan, count: int) -> Any:
+    """Draws `count` samples of each member.
+
+    Returns:
+      A function of the members' frozen scales, their sampling keys and the index of the first
+      sample of each; it gives (members, count, H, W, C).
+    """
+
     def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
         return map_or_vmap(
             functools.partial(sample_one, plan, scales, key), first + jnp.arange(count)
         )
 
     return sharding.over_members(draw_member)
+
+
+_program = functools.cache(program)
 
 
 def sample_blocks(

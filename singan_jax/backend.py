@@ -1,7 +1,7 @@
 """The devices that programs are made for: those of this process, or others only described.
 
 A compiler needs no device to compile for one. Where a program is made for a TPU on a machine that
-has none (see `launch.benchmark --suites=compiled`), whatever asks here for the devices is told of
+has none (see `launch.benchmark --suites=tpu`), whatever asks here for the devices is told of
 that TPU, and so makes the choices that it would make there.
 """
 
@@ -14,21 +14,33 @@ import jax
 
 Backend = Literal["cpu", "gpu", "tpu"]
 _DESCRIBED: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("described")
+_MEMORY: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory", default=None)
 
 
 @contextlib.contextmanager
-def described(devices: Sequence[jax.Device]) -> Iterator[None]:
-    """Inside, programs are made for these devices of a topology instead of those at hand."""
-    token = _DESCRIBED.set(tuple(devices))
+def described(devices: Sequence[jax.Device], memory: int | None = None) -> Iterator[None]:
+    """Inside, programs are made for these devices of a topology instead of those at hand.
+
+    Args:
+      devices: of one kind.
+      memory: bytes that each of them has, where something asks for that.
+    """
+    tokens = _DESCRIBED.set(tuple(devices)), _MEMORY.set(memory)
     try:
         yield
     finally:
-        _DESCRIBED.reset(token)
+        _DESCRIBED.reset(tokens[0])
+        _MEMORY.reset(tokens[1])
 
 
 def devices() -> tuple[jax.Device, ...]:
     """The devices of this process, or those described."""
     return _DESCRIBED.get(None) or tuple(jax.local_devices())
+
+
+def described_memory() -> int | None:
+    """Bytes of memory of each described device; None where devices are those at hand."""
+    return _MEMORY.get()
 
 
 def backend() -> Backend:

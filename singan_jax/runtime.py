@@ -15,6 +15,10 @@ from singan_jax.errors import InputError
 
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
+# What drivers of NVIDIA (dxg: in WSL), AMD and Google put into /dev where there is a device.
+_DEVICES = pathlib.Path("/dev")
+_DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd", "accel*", "vfio/[0-9]*")
+
 
 def cache_dir() -> pathlib.Path:
     """The user's cache folder of this project; `XDG_CACHE_HOME` moves it."""
@@ -27,7 +31,8 @@ def configure_jax(cpu_devices: int | None = None) -> None:
 
     On CPU each core becomes a device of its own with single-threaded kernels: members on
     different cores beat threads inside one member. Compiled programs are kept in `cache_dir()`
-    (or where `JAX_COMPILATION_CACHE_DIR` says).
+    (or where `JAX_COMPILATION_CACHE_DIR` says). Where the machine has neither GPU nor TPU, JAX is
+    told to look for none, unless `JAX_PLATFORMS` says otherwise.
 
     Args:
       cpu_devices: number of CPU devices; where None, one for each processor that this process may
@@ -41,11 +46,19 @@ def configure_jax(cpu_devices: int | None = None) -> None:
     given = os.environ.get("XLA_FLAGS", "")
     if _ONE_THREAD not in given:
         os.environ["XLA_FLAGS"] = f"{given} {_ONE_THREAD}".strip()
+    if not (jax.config.values["jax_platforms"] or _sees_accelerators()):
+        # JAX would start the libraries of all devices that it has any for, which takes time and a
+        # lock, and have them tell in many lines of what is not there.
+        jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", cpu_devices)
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _sees_accelerators() -> bool:
+    return any(any(_DEVICES.glob(pattern)) for pattern in _DEVICE_FILES)
 
 
 def explained(error: Exception) -> InputError | MemoryError | None:

@@ -68,7 +68,7 @@ class Compiler:
     def _compile(self, scale: int, members: int) -> ScalePrograms:
         members = sharding.padded_size(members)
         while True:
-            chunk = _chunk(self.bucket, scale, members)
+            chunk = chunk_program(self.bucket, scale, members)
             if sharding.fits(chunk, _MEMORY_SHARE):
                 break
             if members == sharding.padded_size(1):
@@ -90,7 +90,8 @@ class Compiler:
 # A process that trains fleets of one shape again and again, as a notebook does, finds the programs
 # of the last ones here: even where they are compiled on disk, tracing them anew takes seconds.
 @sharding.cached(64)
-def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
+def chunk_program(bucket: Bucket, scale: int, members: int) -> Any:
+    """The `ScalePrograms.chunk` of a scale, whether or not a device has the memory for it."""
     shapes = bucket.shapes[scale]
     scales = tuple(s.frozen for s in bucket.shapes[:scale])
     of_device = members // sharding.padded_size(1)
@@ -103,7 +104,7 @@ def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
         chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
     spread = sharding.over_members(chunk, shared=2, donate=(2,), packs=packs)
     count = sharding.scalar_spec(jnp.int32)
-    return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+    return compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
 
 
 @sharding.cached(64)
@@ -112,12 +113,12 @@ def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
     begin = functools.partial(train_scale.begin, bucket.config, scale)
     finish = functools.partial(train_scale.finish, bucket.config, bucket.pyramid, scale)
     return (
-        _compiled(sharding.over_members(begin), members, shapes.start),
-        _compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
+        compiled(sharding.over_members(begin), members, shapes.start),
+        compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
     )
 
 
-def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
+def compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Compiles a function over `members` members; `arguments` are the shapes of one member."""
     specs = sharding.specs(arguments, members)
     traced = spread.trace(*specs, *shared)

@@ -131,9 +131,15 @@ def specs(tree: T, members: int) -> T:
     )
 
 
+def shared_specs(tree: T) -> T:
+    """Shapes of arrays (or shapes) that are the same for all members."""
+    sharding = NamedSharding(mesh(), PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def scalar_spec(dtype: Any) -> jax.ShapeDtypeStruct:
     """A scalar that is the same for all members."""
-    return jax.ShapeDtypeStruct((), dtype, sharding=NamedSharding(mesh(), PartitionSpec()))
+    return shared_specs(jax.ShapeDtypeStruct((), dtype))
 
 
 def over_members(
@@ -197,6 +203,8 @@ def _by_packs(packs: Packs, function: Callable[..., Any], members: Sequence[Any]
 
 def memory() -> int:
     """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
+    if given := backend.described_memory():
+        return given
     stats = devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or limits.memory_bytes()
 

@@ -143,7 +143,14 @@ def sample_one(
 
 
 @sharding.cached()
-def _program(plan: SamplePlan, count: int) -> Any:
+def program(plan: SamplePlan, count: int) -> Any:
+    """Draws `count` samples of each member.
+
+    Returns:
+      A function of the members' frozen scales, their sampling keys and the index of the first
+      sample of each; it gives (members, count, H, W, C).
+    """
+
     def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
         return map_or_vmap(
             functools.partial(sample_one, plan, scales, key), first + jnp.arange(count)
@@ -167,7 +174,7 @@ def sample_blocks(
       (members, n, H, W, C) float32: the first n samples of each member, then the next n, and so on.
     """
     stacked = (tuple(scales[: plan.num_scales]), keys)
-    return draw_blocks(functools.partial(_program, plan), stacked, count, plan.numbers)
+    return draw_blocks(functools.partial(program, plan), stacked, count, plan.numbers)
 
 
 def sample_all(

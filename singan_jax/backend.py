@@ -7,13 +7,15 @@ that TPU, and so makes the choices that it would make there.
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
-from typing import Literal
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import jax
 
 Backend = Literal["cpu", "gpu", "tpu"]
 _DESCRIBED: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("described")
+_CHOSEN: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("chosen")
 _MEMORY: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory", default=None)
 
 
@@ -34,8 +36,45 @@ def described(devices: Sequence[jax.Device], memory: int | None = None) -> Itera
 
 
 def devices() -> tuple[jax.Device, ...]:
-    """The devices of this process, or those described."""
-    return _DESCRIBED.get(None) or tuple(jax.local_devices())
+    """Those of this thread, where it chose some with `on`; else those described, or at hand."""
+    return _CHOSEN.get(None) or _DESCRIBED.get(None) or tuple(jax.local_devices())
+
+
+@contextlib.contextmanager
+def on(chosen: Sequence[jax.Device]) -> Iterator[None]:
+    """Within this context, all that this thread computes is on the `chosen` devices.
+
+    Other threads do not notice; a thread that is to follow this one runs in a copy of its context
+    (`contextvars.copy_context`).
+    """
+    token = _CHOSEN.set(tuple(chosen))
+    try:
+        with jax.default_device(chosen[0]):
+            yield
+    finally:
+        _CHOSEN.reset(token)
+
+
+def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """As `functools.lru_cache`, for what makes programs: those of other devices are others.
+
+    Args:
+      most: number of results to keep; None for all.
+    """
+
+    def decorator(make: Callable[..., Any]) -> Any:
+        @functools.lru_cache(most)
+        def kept(_: tuple[jax.Device, ...], *arguments: Any) -> Any:
+            return make(*arguments)
+
+        @functools.wraps(make)
+        def made(*arguments: Any) -> Any:
+            return kept(devices(), *arguments)
+
+        made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
+        return made
+
+    return decorator
 
 
 def described_memory() -> int | None:
@@ -44,7 +83,7 @@ def described_memory() -> int | None:
 
 
 def backend() -> Backend:
-    """Their kind."""
+    """The kind of the devices described, or at hand."""
     given = _DESCRIBED.get(None)
     name = given[0].platform if given else jax.default_backend()
     kinds: dict[str, Backend] = {"cpu": "cpu", "tpu": "tpu"}

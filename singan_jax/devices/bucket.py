@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from singan_jax import backend
 from singan_jax.config import Config
 from singan_jax.devices import sharding
 from singan_jax.scale import train_scale
@@ -61,7 +62,7 @@ class Bucket:
         return _build_pyramid(self)
 
 
-@sharding.cached(64)
+@backend.cached(64)
 def _build_pyramid(bucket: Bucket) -> Any:
     build = functools.partial(
         build_pyramid, pyramid=bucket.pyramid, uint8=bucket.config.uint8_resize

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from singan_jax.backend import lowering_platforms
+from singan_jax import backend
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
 from singan_jax.devices.packs import Packs
@@ -51,7 +51,7 @@ class Compiler:
 
     def prefetch(self, scale: int, members: int) -> None:
         """Starts compiling a scale in the background, if there is such a scale."""
-        key = (sharding.devices(), scale, members)
+        key = (backend.devices(), scale, members)
         if scale < self.bucket.pyramid.num_scales and key not in self._pending:
             here = contextvars.copy_context()
             self._pending[key] = self._thread.submit(here.run, self._compile, scale, members)
@@ -63,7 +63,7 @@ class Compiler:
           MemoryError: not even one member per device fits.
         """
         self.prefetch(scale, members)
-        return self._pending[sharding.devices(), scale, members].result()
+        return self._pending[backend.devices(), scale, members].result()
 
     def _compile(self, scale: int, members: int) -> ScalePrograms:
         members = sharding.padded_size(members)
@@ -89,7 +89,7 @@ class Compiler:
 
 # A process that trains fleets of one shape again and again, as a notebook does, finds the programs
 # of the last ones here: even where they are compiled on disk, tracing them anew takes seconds.
-@sharding.cached(64)
+@backend.cached(64)
 def chunk_program(bucket: Bucket, scale: int, members: int) -> Any:
     """The `ScalePrograms.chunk` of a scale, whether or not a device has the memory for it."""
     shapes = bucket.shapes[scale]
@@ -107,7 +107,7 @@ def chunk_program(bucket: Bucket, scale: int, members: int) -> Any:
     return compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
 
 
-@sharding.cached(64)
+@backend.cached(64)
 def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
     shapes = bucket.shapes[scale]
     begin = functools.partial(train_scale.begin, bucket.config, scale)
@@ -122,4 +122,4 @@ def compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...]
     """Compiles a function over `members` members; `arguments` are the shapes of one member."""
     specs = sharding.specs(arguments, members)
     traced = spread.trace(*specs, *shared)
-    return traced.lower(lowering_platforms=lowering_platforms()).compile()
+    return traced.lower(lowering_platforms=backend.lowering_platforms()).compile()

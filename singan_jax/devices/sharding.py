@@ -13,12 +13,9 @@ A thread may keep to some of the devices (`on`), so that several threads train b
 """
 
 import atexit
-import contextlib
-import contextvars
-import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -33,59 +30,15 @@ from singan_jax.devices.packs import Packs
 AXIS = "fleet"
 T = TypeVar("T")  # any pytree
 
-_CHOSEN = contextvars.ContextVar[tuple[jax.Device, ...] | None]("devices", default=None)
-
-
-def devices() -> tuple[jax.Device, ...]:
-    """The devices that this thread uses: all of this process, or those it chose with `on`."""
-    return _CHOSEN.get() or backend.devices()
-
-
-@contextlib.contextmanager
-def on(chosen: Sequence[jax.Device]) -> Iterator[None]:
-    """Within this context, all that this thread computes is on the `chosen` devices.
-
-    Other threads do not notice; a thread that is to follow this one runs in a copy of its context
-    (`contextvars.copy_context`).
-    """
-    token = _CHOSEN.set(tuple(chosen))
-    try:
-        with jax.default_device(chosen[0]):
-            yield
-    finally:
-        _CHOSEN.reset(token)
-
-
-def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:
-    """As `functools.lru_cache`, for what makes programs: those of other devices are others.
-
-    Args:
-      most: number of results to keep; None for all.
-    """
-
-    def decorator(make: Callable[..., Any]) -> Any:
-        @functools.lru_cache(most)
-        def kept(_: tuple[jax.Device, ...], *arguments: Any) -> Any:
-            return make(*arguments)
-
-        @functools.wraps(make)
-        def made(*arguments: Any) -> Any:
-            return kept(devices(), *arguments)
-
-        made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
-        return made
-
-    return decorator
-
 
 def mesh() -> Mesh:
     """The devices of this thread in a line."""
-    return Mesh(np.array(devices()), (AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(backend.devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
-    return -(-members // len(devices())) * len(devices())
+    return -(-members // len(backend.devices())) * len(backend.devices())
 
 
 def padded(tree: T, members: int) -> T:
@@ -205,7 +158,7 @@ def memory() -> int:
     """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
     if given := backend.described_memory():
         return given
-    stats = devices()[0].memory_stats() or {}
+    stats = backend.devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or limits.memory_bytes()
 
 
@@ -217,7 +170,7 @@ def fits(compiled: Any, share: float) -> bool:
     """
     limit = memory()
     if backend.backend() == "cpu":
-        limit //= 2 * len(devices())
+        limit //= 2 * len(backend.devices())
     needs = compiled.memory_analysis()
     total = (
         needs.argument_size_in_bytes

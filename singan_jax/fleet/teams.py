@@ -12,6 +12,7 @@ from typing import Protocol
 
 import jax
 
+from singan_jax import backend
 from singan_jax.devices import sharding
 from singan_jax.devices.preemption import Stopped, Watch
 from singan_jax.fleet.schedule import Stage
@@ -46,7 +47,7 @@ class StopSign:
         """
         if self.is_up():
             return Stopped("stopped with another group; the same command goes on from here")
-        if sharding.processes() > 1 and sharding.devices()[0] != self._teams[0]:
+        if sharding.processes() > 1 and backend.devices()[0] != self._teams[0]:
             return None
         return self._watch.reason_to_stop()
 
@@ -68,7 +69,7 @@ class StopSign:
     def leave(self) -> None:
         """The team of this thread has ended."""
         with self._lock:
-            self._teams.remove(sharding.devices()[0])
+            self._teams.remove(backend.devices()[0])
 
     def check(self) -> None:
         """Raises the error that counts, if there is one; call it when no team trains."""
@@ -126,7 +127,7 @@ class _Teams:
         self, stage: Stage, following: Stage | None, trainers: Sequence[Trainer], stop: StopSign
     ):
         """`following` is the next stage, if there is one."""
-        self._all_devices = sharding.devices()
+        self._all_devices = backend.devices()
         self._teams = [self._named(team) for team in stage.teams]
         self._queues = _Queues(stage.queues)
         self._following, self._trainers, self._stop = following, trainers, stop
@@ -146,7 +147,7 @@ class _Teams:
 
     def _work(self, team: list[jax.Device]) -> None:
         number = self._teams.index(team)
-        with sharding.on(team):
+        with backend.on(team):
             try:
                 while not self._stop.is_up() and (group := self._queues.take(number)) is not None:
                     self._trainers[group].run(functools.partial(self._prepare, number))
@@ -160,5 +161,5 @@ class _Teams:
         own = self._queues.look_ahead(number, lambda group: self._trainers[group].prepare())
         if not own and self._following is not None:
             for places, queue in zip(self._following.teams, self._following.queues, strict=True):
-                with sharding.on(self._named(places)):
+                with backend.on(self._named(places)):
                     self._trainers[queue[0]].prepare()

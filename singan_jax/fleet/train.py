@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from data_pipeline.errors import InputWarning
+from singan_jax import backend
 from singan_jax.config import Config, validate
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import shared_bucket
@@ -107,7 +108,7 @@ def _train(
 def _stages(config: Config, groups: Sequence[Sequence[Member]]) -> list[Stage]:
     """In which order groups train, and on which of this process' devices."""
     loads = [schedule.Load(len(group), division.cost(config, group[0])) for group in groups]
-    return schedule.plan(loads, len(sharding.devices()))
+    return schedule.plan(loads, len(backend.devices()))
 
 
 def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:

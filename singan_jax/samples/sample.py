@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from singan_jax import backend
 from singan_jax.config import Config
 from singan_jax.devices import sharding
 from singan_jax.errors import InputError
@@ -142,7 +143,7 @@ def sample_one(
     return run(plan, scales, prev, noises)[0]
 
 
-@sharding.cached()
+@backend.cached()
 def program(plan: SamplePlan, count: int) -> Any:
     """Draws `count` samples of each member.
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from singan_jax import backend
 from singan_jax.devices import preemption, sharding
 from singan_jax.devices.preemption import Stopped, Watch
 from singan_jax.fleet import schedule, teams
@@ -65,10 +66,10 @@ class Waits:
         self.together, self.told, self.then = together, told, then
 
     def prepare(self):
-        self.told.append(("prepared", self, sharding.devices()))
+        self.told.append(("prepared", self, backend.devices()))
 
     def run(self, ends_soon):
-        self.told.append(("began", self, sharding.devices()))
+        self.told.append(("began", self, backend.devices()))
         ends_soon()
         self.together.wait(20)
         self.then()
@@ -91,7 +92,7 @@ def test_each_device_trains_a_group_and_the_next_is_prepared_for_it():
     prepared = [(trainer, where) for what, trainer, where in told if what == "prepared"]
     assert len(prepared) == len(devices)
     assert all(ran[trainer] == where for trainer, where in prepared)
-    assert sharding.devices() == tuple(devices)  # of this thread
+    assert backend.devices() == tuple(devices)  # of this thread
 
 
 def test_large_groups_come_first_and_the_small_ones_are_prepared_meanwhile():
@@ -176,7 +177,7 @@ def test_one_team_of_a_process_takes_part_in_the_rounds(monkeypatch):
     def round_(values):
         asking.add(threading.get_ident())
         assert len(asking) == 1
-        rounds.append(sharding.devices()[0])
+        rounds.append(backend.devices()[0])
         asking.clear()
         return np.array([values, [preemption._Status.FINISHED, 0]])
 
@@ -190,7 +191,7 @@ def test_one_team_of_a_process_takes_part_in_the_rounds(monkeypatch):
     def longer():
         while not ended.is_set():
             assert stop.reason_to_stop() is None
-        while sharding.devices()[0] not in rounds:
+        while backend.devices()[0] not in rounds:
             assert stop.reason_to_stop() is None
 
     monkeypatch.setattr(sharding, "gathered", round_)

@@ -15,7 +15,8 @@ import tiny
 import tiny_hosts
 
 import singan_jax
-from singan_jax.devices import programs, sharding
+from singan_jax import backend
+from singan_jax.devices import programs
 from singan_jax.devices.preemption import Watch
 from singan_jax.fleet import schedule
 from singan_jax.scale import train_scale
@@ -93,7 +94,7 @@ def test_sizes_train_beside_each_other_to_the_same_bits(tmp_path, expected, monk
     where, compiled = {}, programs.Compiler.programs
 
     def seen(compiler, scale, members):
-        where.setdefault(compiler.bucket, set()).add(sharding.devices())
+        where.setdefault(compiler.bucket, set()).add(backend.devices())
         return compiled(compiler, scale, members)
 
     monkeypatch.setattr(programs.Compiler, "programs", seen)

@@ -17,6 +17,8 @@ from singan_jax.devices import sharding
 from singan_jax.devices.preemption import Stopped, Watch
 from singan_jax.fleet.schedule import Stage
 
+_SIGNALS_SECONDS = 0.2
+
 
 class Trainer(Protocol):
     """Trains a group, on the devices of the thread that calls it."""
@@ -137,7 +139,9 @@ class _Teams:
         self._stop.join([team[0] for team in self._teams])
         with concurrent.futures.ThreadPoolExecutor(len(self._teams), "team") as threads:
             try:
-                concurrent.futures.wait([threads.submit(self._work, team) for team in self._teams])
+                working = {threads.submit(self._work, team) for team in self._teams}
+                while working:  # between waits signals are handled, whichever thread received them
+                    working = concurrent.futures.wait(working, _SIGNALS_SECONDS).not_done
             except BaseException as error:  # KeyboardInterrupt reaches this thread alone
                 self._stop.raise_for(error)
         self._stop.check()

@@ -159,7 +159,7 @@ def test_an_interrupt_stops_all_groups(monkeypatch):
         ends.append(reason)
         raise reason
 
-    def interrupted(_):
+    def interrupted(*_):
         together.wait(20)
         raise KeyboardInterrupt
 

@@ -6,6 +6,7 @@ All of them stop together: where a signal or another process asks for it, or whe
 import collections
 import concurrent.futures
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -118,7 +119,7 @@ def train(stages: Sequence[Stage], trainers: Sequence[Trainer], stop: StopSign) 
       BaseException: what the first team to fail raised, or the reason to stop. The others have
         saved what they had done.
     """
-    for stage, following in zip(stages, [*stages[1:], None], strict=True):
+    for stage, following in itertools.zip_longest(stages, stages[1:]):
         _Teams(stage, following, trainers, stop).run()
 
 

@@ -108,6 +108,11 @@ def test_large_groups_come_first_and_the_small_ones_are_prepared_meanwhile():
     assert {what for what, *_ in told[3:]} == {"began"}
 
 
+def test_there_may_be_nothing_to_train():
+    assert schedule.plan([], 4) == []
+    teams.train([], [], teams.StopSign(Watch()))
+
+
 def test_a_team_without_groups_takes_those_of_another():
     told, together = [], threading.Barrier(2)
     trainers = [Waits(together, told) for _ in range(4)]

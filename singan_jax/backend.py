@@ -15,7 +15,6 @@ import jax
 
 Backend = Literal["cpu", "gpu", "tpu"]
 _DESCRIBED: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("described")
-_CHOSEN: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("chosen")
 _MEMORY: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory", default=None)
 
 
@@ -36,23 +35,8 @@ def described(devices: Sequence[jax.Device], memory: int | None = None) -> Itera
 
 
 def devices() -> tuple[jax.Device, ...]:
-    """Those of this thread, where it chose some with `on`; else those described, or at hand."""
-    return _CHOSEN.get(None) or _DESCRIBED.get(None) or tuple(jax.local_devices())
-
-
-@contextlib.contextmanager
-def on(chosen: Sequence[jax.Device]) -> Iterator[None]:
-    """Within this context, all that this thread computes is on the `chosen` devices.
-
-    Other threads do not notice; a thread that is to follow this one runs in a copy of its context
-    (`contextvars.copy_context`).
-    """
-    token = _CHOSEN.set(tuple(chosen))
-    try:
-        with jax.default_device(chosen[0]):
-            yield
-    finally:
-        _CHOSEN.reset(token)
+    """The devices of this process, or those described."""
+    return _DESCRIBED.get(None) or tuple(jax.local_devices())
 
 
 def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:

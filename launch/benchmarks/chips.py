@@ -39,8 +39,7 @@ class Chip(NamedTuple):
 # follow; that of the v4 is also in Jouppi et al., "TPU v4", ISCA 2023, table 4. For the v6e, two
 # units of 256x256 are named, from which a clock of 3.5 GHz would follow; but libtpu expects of a
 # product of 4096x4096 matrices 456,000 FLOP a cycle, so that there must be twice as many at half
-# the clock. Of the same product it expects 252,000 on a v5p and 127,000 on a v5e, but 117,000 on a
-# v4, as if that had one core: shares of a v4's peak come out at half of what they are.
+# the clock. Of the same product it expects 252,000 on a v5p, 230,000 on a v4 and 127,000 on a v5e.
 _MULTIPLIERS = 128 * 128
 CHIPS = {
     "v4": Chip(2 * 4 * _MULTIPLIERS * 2, 1.05, 32 * 2**30),
@@ -49,6 +48,9 @@ CHIPS = {
     "v6e": Chip(16 * _MULTIPLIERS * 2, 1.75, 32 * 2**30),
 }
 _SLICES = "v5e:2x2, v6e:2x2, v4:2x2x1 or v5p:2x2x1"
+
+# The two cores of a v4 are one device where JAX runs on it, but two where it is only described.
+_ONE_DEVICE = {"v4": {"chip_config_name": "megacore"}}
 
 # libtpu reads these when it is loaded. It asks a cloud's metadata server where it is, and takes a
 # lock that keeps others from it, though it will use no chip; the rest is for silence.
@@ -77,7 +79,9 @@ def tpu_slice(name: str) -> tuple[Chip, Devices]:
     for setting, value in _QUIET.items():
         os.environ.setdefault(setting, value)
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name)
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=name, **_ONE_DEVICE.get(kind, {})
+        )
     except jax.errors.JaxRuntimeError as error:
         raise InputError(f"`tpu`={name}: {_first_line(error)}; choose {_SLICES}") from error
     return CHIPS[kind], tuple(found.devices)

@@ -1,7 +1,7 @@
 """The programs of which suites show what a compiler estimates, made for devices that are described.
 
 For each number of chips, members and pixels: an iteration of every scale, by the program that
-trains fleets, and a sample; then features of patches of 224 pixels, and the heads of a study.
+trains fleets, and a sample; then features of patches, and the heads of a study.
 """
 
 import contextlib

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.networks import Discriminator, Variables, train_pass
 
 
@@ -34,14 +33,12 @@ def gradient_penalty(
         scores, after = train_pass(discriminator, variables, mix)
         return scores.sum(), after
 
-    layout = discriminator.layout
-    alpha = layout.spread(alpha, real.shape[-1])
     gradient, after = jax.grad(score, has_aux=True)(alpha * real + (1 - alpha) * fake)
-    square = layout.channel_sum(jnp.square(gradient))  # (1, H, W, 1)
+    square = jnp.square(gradient).sum(-1)  # (1, H, W)
     # The norm's derivative at zero is taken as zero, not as NaN.
     positive = square > 0
     norm = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
-    return layout.mean(jnp.square(norm - 1)), after
+    return jnp.square(norm - 1).mean(), after
 
 
 def critic_loss(
@@ -58,8 +55,7 @@ def critic_loss(
       The loss, and a pair of its parts and the variables after the passes on real, fake and mix.
     """
     scores, variables = train_pass(discriminator, variables, jnp.concatenate([real, fake]))
-    layout = discriminator.layout
-    real_score, fake_score = layout.mean(scores[0]), layout.mean(scores[1])
+    real_score, fake_score = scores[0].mean(), scores[1].mean()
     penalty, variables = gradient_penalty(discriminator, variables, real, fake, alpha)
     loss = -real_score + fake_score + lambda_gp * penalty
     parts: dict[str, jax.Array] = {
@@ -68,11 +64,9 @@ def critic_loss(
         "fake_score": fake_score,
         "gradient_penalty": jnp.asarray(lambda_gp * penalty),
     }
-    return loss.sum(), (parts, variables)
+    return loss, (parts, variables)
 
 
-def reconstruction_loss(
-    reconstruction: jax.Array, real: jax.Array, layout: Layout = PLAIN
-) -> jax.Array:
+def reconstruction_loss(reconstruction: jax.Array, real: jax.Array) -> jax.Array:
     """Mean squared error over all pixels and channels."""
-    return layout.mean(jnp.square(reconstruction - real))
+    return jnp.square(reconstruction - real).mean()

@@ -1,5 +1,6 @@
 """What earlier versions wrote still loads and goes on, and a seed still gives what it gave."""
 
+import collections
 import dataclasses
 import zipfile
 
@@ -13,7 +14,6 @@ import singan_jax
 from singan_jax.workdir.finished import group_folder
 
 CONFIG = dataclasses.replace(tiny.CONFIG, noise_amp=0.2)
-LARGEST_STEPS = 2 * CONFIG.steps_per_scale * CONFIG.g_steps * CONFIG.lr_g
 
 
 def images():
@@ -51,9 +51,11 @@ def test_a_folder_loads(folder):
     ["resumed", pytest.param("afresh", marks=pytest.mark.slow)],  # one has not begun there
 )
 def test_training_gives_what_it_gave(folder, tmp_path_factory, start):
-    """To rounding: another processor may round a gradient near zero to the other sign.
+    """To rounding, but where another processor rounds a gradient near zero to the other sign.
 
-    Adam's first steps then go the other way, by at most twice the learning rate each.
+    Adam's first step is then the learning rate the other way in one weight, and the weights of
+    that member's scale differ by less than such a step. (Compiled for AVX2, for AVX-512 and for
+    SSE 4.2: none, one and the same one of the twelve.)
     """
     before = sorted(path.name for path in group_folder(folder, 0).iterdir())
     assert before == ["scale_00_members_0000-0002", "scale_01_members_0000-0002_step_000002"]
@@ -63,17 +65,18 @@ def test_training_gives_what_it_gave(folder, tmp_path_factory, start):
     assert not fleet.failed
     expected = goldens_io.load("before/finished.npz")
     found = tiny.weights(folder)
-    errors = []
+    largest = collections.defaultdict(float)
     for key, array in expected.items():
         member, path = key.split("|")
         if member != "samples":
-            errors.append(np.ravel(np.abs(found[member][path] - array)))
+            scale = path.split(".")[0]
+            error = np.abs(found[member][path] - array).max()
+            largest[member, scale] = max(largest[member, scale], error)
             if path == "[0].frozen.z_rec":  # random bits and nothing else
-                np.testing.assert_allclose(found[member][path], array, atol=1e-6)
-    errors = np.concatenate(errors)
-    assert len(errors) > 10_000
-    assert np.quantile(errors, 0.99) < 1e-5
-    assert errors.max() < LARGEST_STEPS
+                assert error < 1e-6
+    assert len(largest) == 12
+    assert max(largest.values()) < CONFIG.lr_g
+    assert sum(error > 1e-6 for error in largest.values()) <= 2
     for samples in fleet.sample(2, jax.random.key(7)):
         levels = np.abs(samples.pixels - expected[f"samples|{samples.member.name}"].astype(int))
         assert np.quantile(levels, 0.99) <= 1

@@ -11,9 +11,10 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(CONSTRAINT
 # The version is part of the stamps' names, so that another PYTHON makes another .venv.
 DEV := .venv/.installed-dev-py$(VERSION)
 TORCH := .venv/.installed-torch-py$(VERSION)
+TPU := .venv/.installed-tpu-py$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-torch test-browser test-gpu lint format clean
+.PHONY: help demo test test-slow test-torch test-browser test-tpu test-gpu lint format clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,11 +22,11 @@ help:  ## List the targets
 demo: $(DEV)  ## From made-up mammograms to a report on whether SinGANs help (about 5 minutes)
 	$(BIN)/python -m launch.demo
 
-test: $(DEV)  ## Run all tests but the slow ones and those that need PyTorch
-	$(BIN)/python -m pytest -m "not slow and not torch and not browser" -n 2 --dist loadfile $(PYTEST_ARGS)
+test: $(DEV)  ## Run all tests but the slow ones and those that need more than `make` installs
+	$(BIN)/python -m pytest -m "not slow and not torch and not browser and not tpu" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(DEV)  ## Run the slow tests
-	$(BIN)/python -m pytest -m "slow and not torch and not browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "slow and not torch and not browser and not tpu" $(PYTEST_ARGS)
 
 test-torch: $(TORCH)  ## Install PyTorch too, and run the tests that compare with it
 	$(BIN)/python -m pytest -m torch $(PYTEST_ARGS)
@@ -33,8 +34,11 @@ test-torch: $(TORCH)  ## Install PyTorch too, and run the tests that compare wit
 test-browser: $(DEV)  ## Run the tests that look at reports in Chromium (on Debian: apt install chromium)
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
 
+test-tpu: $(TPU)  ## Install the compiler for TPUs too, and run the tests of what it makes; needs no TPU
+	$(BIN)/python -m pytest -m tpu $(PYTEST_ARGS)
+
 test-gpu: $(DEV)  ## Run the same tests on a GPU (first: .venv/bin/pip install -e '.[cuda]')
-	$(BIN)/python -m pytest -m "not slow and not torch and not browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not torch and not browser and not tpu" $(PYTEST_ARGS)
 
 lint: $(DEV)  ## Check style, formatting and types
 	$(BIN)/python -m ruff check .
@@ -63,4 +67,8 @@ $(DEV): setup.cfg pyproject.toml $(CONSTRAINTS)
 
 $(TORCH): $(DEV)
 	$(INSTALL) -e '.[dev,imagenet,dicom,torch]'
+	@touch $@
+
+$(TPU): $(DEV)
+	$(INSTALL) -e '.[dev,imagenet,dicom,tpu]'
 	@touch $@

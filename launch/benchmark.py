@@ -1,29 +1,36 @@
-"""Measures speed and memory on the machine at hand, beside PyTorch where it is installed.
+r"""Measures speed and memory on the machine at hand, beside PyTorch where it is installed.
 
     python -m launch.benchmark --suites=step --peer=torch --json=step.json --plot=step.png
     python -m launch.benchmark --suites=conv --suites=sample
+    python -m launch.benchmark --suites=tpu --tpu=v6e:2x2 --sizes=64 --sizes=128 \
+        --members_per_chip=32 --chips=one
 
 Suites:
 
-    memory    MiB of training's programs by scale; peak of a process by the size of its fleet
-    pipeline  seconds from images to samples, with a cold and a warm compilation cache, in parts
-    conv      GFLOP/s of each way to compute a layer, beside the machine's matrix product
-    step      milliseconds of one training iteration at several sizes
-    fleet     generators an hour, all scales of an image; for several sizes, numbers of members and
-              of devices
-    sample    samples a second
-    patches   patches a second cut from mammograms of full size, beside a loop over pixels
-    features  features a second from frozen backbones, patches of 224x224 pixels
-    heads     classifier heads a second: a whole study's, on cached features
+    memory        MiB of training's programs by scale; peak of a process by the size of its fleet
+    pipeline      seconds from images to samples, with a cold and a warm compilation cache, in parts
+    conv          GFLOP/s of each way to compute a layer, beside the machine's matrix product
+    step          milliseconds of one training iteration at several sizes
+    fleet         generators an hour, all scales of an image; for several sizes, numbers of members
+                  and of devices
+    sample        samples a second
+    patches       patches a second cut from mammograms of full size, beside a loop over pixels
+    features      features a second from frozen backbones, patches of 224x224 pixels
+    heads         classifier heads a second: a whole study's, on cached features
+    tpu           cycles of training each scale, sampling, features and heads on a TPU that is only
+                  described (--tpu): the compiler's estimate, not a measurement; needs
+                  `pip install -e '.[tpu]'`, but no TPU
+    gpu_estimate  kernels and bytes of training each scale on an H100 that is only described: the
+                  compiler's estimate, not a measurement; needs JAX's CUDA plugin, but no GPU
 
 Times are of --repeats runs after one to warm up (but for pipeline, whose point is not to): medians,
 with the fastest and the slowest run in brackets. Compare numbers of one run only: machines differ,
 and change with what else they do. --peer=torch needs `pip install -e '.[torch]'`.
 
 How long, in minutes: memory 8, pipeline 6, conv 2, step 1 (3 with the peer), fleet 3 (6), sample
-half a one, patches 7, features 1, heads 3. On 2 CPU cores a fleet of 8 images at 64 pixels trains
-2.5 times as fast as PyTorch as it comes, and 1.8 times as fast as PyTorch in its best
-configuration; all heads of a study take half a minute.
+half a one, patches 7, features 1, heads 3, tpu 25, gpu_estimate 5. On 2 CPU cores a fleet of 8
+images at 64 pixels trains 2.5 times as fast as PyTorch as it comes, and 1.8 times as fast as
+PyTorch in its best configuration; all heads of a study take half a minute.
 """
 
 import importlib.metadata
@@ -45,6 +52,7 @@ from launch.benchmarks import (
     conv,
     features,
     fleet,
+    gpu_estimate,
     heads,
     memory,
     patches,
@@ -52,9 +60,40 @@ from launch.benchmarks import (
     plot,
     sample,
     step,
+    tpu,
 )
+from launch.benchmarks.chips import NOTE
 from launch.benchmarks.timing import FASTEST, SLOWEST
 from singan_jax import runtime
+
+TPU = flags.DEFINE_string(
+    "tpu", "v5e:2x2", "slice that the suite tpu is for, such as v6e:2x2, v4:2x2x1 or v5p:2x2x1"
+)
+CHIPS = flags.DEFINE_multi_enum(
+    "chips",
+    ["one", "slice"],
+    ["one", "slice"],
+    "of the suite tpu: compile for one chip or for the whole slice; may be repeated",
+)
+SIZES = flags.DEFINE_multi_integer(
+    "sizes", [64], "pixels of images in the suites tpu and gpu_estimate; may be repeated"
+)
+MEMBERS = flags.DEFINE_multi_integer(
+    "members_per_chip",
+    [8],
+    "members that a device trains in the suites tpu and gpu_estimate; may be repeated",
+    lower_bound=1,
+)
+
+
+def _tpu(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    """Nothing is repeated, and there is no peer."""
+    yield from tpu.run(TPU.value, SIZES.value, MEMBERS.value, CHIPS.value)
+
+
+def _gpu_estimate(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
+    yield from gpu_estimate.run(SIZES.value, MEMBERS.value)
+
 
 # Each takes the repeats and whether to measure the peer too, and yields rows. They run in this
 # order: the first two work in processes of their own, which need the devices for themselves.
@@ -68,7 +107,10 @@ SUITES: dict[str, Callable[[int, bool], Iterator[dict[str, Any]]]] = {
     "patches": patches.run,
     "features": features.run,
     "heads": heads.run,
+    "tpu": _tpu,
+    "gpu_estimate": _gpu_estimate,
 }
+_ESTIMATES = {"tpu", "gpu_estimate"}
 CHOSEN = flags.DEFINE_multi_enum(
     "suites", ["step"], list(SUITES), "what to measure; may be repeated"
 )
@@ -88,7 +130,7 @@ def main() -> None:
     for suite, run in SUITES.items():
         if suite in CHOSEN.value:
             rows = suites[suite] = []
-            print(f"# {suite}", flush=True)
+            print(f"# {suite}: {NOTE}" if suite in _ESTIMATES else f"# {suite}", flush=True)
             for row in run(REPEATS.value, PEER.value is not None):
                 rows.append(row)
                 print("  " + ", ".join(f"{k} {v}" for k, v in _shown(row).items()), flush=True)
@@ -96,7 +138,8 @@ def main() -> None:
             print(table.to_string(index=False), flush=True)
     machine = _machine()  # uses the devices
     if JSON.value:
-        text = to_json({**machine, "suites": suites}, indent=1)
+        notes = {suite: NOTE for suite in suites if suite in _ESTIMATES}
+        text = to_json({**machine, "notes": notes, "suites": suites}, indent=1)
         write_atomically(pathlib.Path(JSON.value), text + "\n")
     if PLOT.value:
         versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

@@ -16,7 +16,7 @@ What a user needs is named in `__init__.pyi` and loaded when first used; docs/ap
 a few lines. The rest is in these rooms, each of which imports only from those above it:
 
     errors        what is raised on unusable input
-    files         writing files whole or not at all
+    backend       the devices that programs are made for
     conv/         the one convolution of the networks
     config        settings and presets
     runtime       how JAX is set up

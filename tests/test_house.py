@@ -49,8 +49,8 @@ ALLOWED = {"singan_jax": ("data_pipeline.files", "data_pipeline.errors")}
 # earlier layers or in its own. What is not listed may be imported by none of them.
 LAYERS = {
     "singan_jax": (
-        ("errors", "conv"),
-        ("config", "runtime", "torch_files"),
+        ("errors", "backend"),
+        ("conv", "config", "runtime", "torch_files"),
         ("scale",),
         ("images", "devices"),
         ("workdir",),

@@ -10,6 +10,7 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +24,11 @@ from singan_jax.devices import sharding
 _PART = re.compile(r"[0-9a-f]{16}\.npz")
 BLOCK = 16  # patches that a device works on at a time
 _Patches = dict[str, tuple[np.ndarray, str]]  # by hash of the pixels: pixels and name
+
+
+def program(backbone: Backbone) -> Any:
+    """A function of blocks of patches, one a device, and of the variables: their features."""
+    return sharding.over_members(lambda block, v: backbone.features(v, block), 1)
 
 
 class FeatureCache:
@@ -46,7 +52,7 @@ class FeatureCache:
         self._backbone = backbone
         self._folder = folder / backbone.digest[:16] if folder else None
         self._known: dict[str, np.ndarray] = {}
-        self._extract = sharding.over_members(lambda block, v: backbone.features(v, block), 1)
+        self._extract = program(backbone)
         if self._folder:
             self._folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._folder.iterdir()):

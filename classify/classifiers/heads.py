@@ -93,6 +93,11 @@ class _Best(NamedTuple):
     epoch: jax.Array
 
 
+def program(settings: TrainSettings) -> Any:
+    """A function of `members` of a block, and of the features and labels: its trained heads."""
+    return sharding.over_members(functools.partial(_train, settings), shared=2)
+
+
 def train_heads(
     features: np.ndarray,
     labels: np.ndarray,
@@ -117,13 +122,10 @@ def train_heads(
     Raises:
       StudyError: a loss is not finite.
     """
-    train = sharding.over_members(functools.partial(_train, settings), shared=2)
+    train = program(settings)
     pool = sharding.to_all_devices((features.astype(np.float32), labels.astype(np.int32)))
     shape = features.shape[1], num_classes
-    lengths = [
-        _round_up(max(len(rows) for rows in all_rows), settings.batch_size)
-        for all_rows in ([one.train for one in sets], [one.validation for one in sets])
-    ]
+    lengths = _lengths(sets, settings)
     logits_bytes = 4 * settings.epochs * sum(lengths) * num_classes  # of one head
     width = min(_BLOCK * jax.device_count(), max(1, _LOGITS_BYTES // logits_bytes))
     blocks = -(-len(sets) // width)
@@ -174,6 +176,19 @@ def _round_up(count: int, batch_size: int) -> int:
     """
     batches = max(2, -(-count // batch_size))
     return batch_size << (batches - 1).bit_length()
+
+
+def _lengths(sets: Sequence[TrainSet], settings: TrainSettings) -> list[int]:
+    """To how many rows training and validation sets are filled up."""
+    return [
+        _round_up(max(len(rows) for rows in all_rows), settings.batch_size)
+        for all_rows in ([one.train for one in sets], [one.validation for one in sets])
+    ]
+
+
+def member(train_set: TrainSet, shape: tuple[int, int], settings: TrainSettings) -> Any:
+    """What `program` takes of one head, of (features, classes), that is trained by itself."""
+    return _member(train_set, shape, _lengths([train_set], settings), settings.epochs)
 
 
 def _member(

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from launch.benchmarks.chips import NOTE
 from launch.benchmarks.timing import FASTEST, SLOWEST
 from singan_jax.images.read import write_png
 
@@ -43,6 +44,8 @@ PANELS = {
         "features a second", ("per_s", "torch_threads_per_s", "torch_processes_per_s")
     ),
     "heads": Panel("seconds", ("seconds",)),
+    "tpu": Panel(f"milliseconds a member: {NOTE}", ("ms_per_member",)),
+    "gpu_estimate": Panel(f"least milliseconds a member: {NOTE}", ("least_ms",)),
 }
 # Okabe and Ito's, which colour-blind people can tell apart.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")

@@ -15,18 +15,22 @@ one for a layer from a table measured per backend (see `table`).
     implementations   all by name; im2col and shift_add
     direct            left to XLA, in the forms in which it is fast
     winograd          with half the products
+    strips            images cut into strips, for TPUs
     table.json        which of them is used where
 """
 
 import functools
 import json
 import pathlib
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from singan_jax.backend import Backend, backend
 from singan_jax.conv.implementations import CONVOLVE, WEIGHT_GRADIENT, Implementation
+from singan_jax.conv.strips import Strips
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(CONVOLVE)
 
@@ -50,7 +54,7 @@ def table() -> dict[str, dict[str, Implementation]]:
 
 
 def choose(
-    name: str, c_in: int, c_out: int, dtype: DTypeLike = float, backend: str | None = None
+    name: str, c_in: int, c_out: int, dtype: DTypeLike = float, device: Backend | None = None
 ) -> Implementation:
     """The implementation for one map of one layer, from the table.
 
@@ -59,10 +63,9 @@ def choose(
       c_in: input channels.
       c_out: output channels.
       dtype: of the arrays.
-      backend: `cpu`, `gpu` or `tpu`; the default backend where None.
+      device: `cpu`, `gpu` or `tpu`; that of the devices at hand where None.
     """
-    backend = backend or jax.default_backend()
-    rows = table()[backend]
+    rows = table()[device or backend()]
     sides = ["narrow" if c <= _NARROW_MAX_CHANNELS else "wide" for c in (c_in, c_out)]
     chosen = rows[f"{name}:{sides[0]}->{sides[1]}"]
     # Winograd compiles twice as long, for little gain between few channels; and the sums inside
@@ -74,9 +77,29 @@ def choose(
 # --- the maps, each with its derivative -------------------------------------------------------
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+class _How(NamedTuple):
+    """What a map is told beside its arrays; see `convolve`."""
+
+    pad: int
+    implementation: Implementation | None
+    strips: Strips | None
+
+    def of_transposed(self) -> "_How":
+        """For the input gradient, whose input is the output's gradient."""
+        strips = self.strips and self.strips.taller(2 * self.pad - 2)
+        return _How(2 - self.pad, self.implementation, strips)
+
+    def masked(self, x: jax.Array) -> jax.Array:
+        """An input without what belongs to no image."""
+        return self.strips.masked(x) if self.strips else x
+
+
 def convolve(
-    x: jax.Array, w: jax.Array, pad: int = 0, implementation: Implementation | None = None
+    x: jax.Array,
+    w: jax.Array,
+    pad: int = 0,
+    implementation: Implementation | None = None,
+    strips: Strips | None = None,
 ) -> jax.Array:
     """Convolves a batch of images.
 
@@ -86,15 +109,14 @@ def convolve(
       pad: zeros added on each side.
       implementation: for this map and those of its derivatives; the measured choice for each
         where None.
+      strips: how the images of x are cut into strips, if they are; `pad` is 0 then.
 
     Returns:
-      (N, H + 2 pad - 2, W + 2 pad - 2, C_out).
+      (N, H + 2 pad - 2, W + 2 pad - 2, C_out); of strips, as many rows as x has.
     """
-    chosen = implementation or choose("convolve", w.shape[2], w.shape[3], x.dtype)
-    return CONVOLVE[chosen](x, w, pad)
+    return _convolve(x, w, _How(pad, implementation, strips))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def weight_gradient(
     x: jax.Array, g: jax.Array, pad: int = 0, implementation: Implementation | None = None
 ) -> jax.Array:
@@ -109,8 +131,24 @@ def weight_gradient(
     Returns:
       (3, 3, C_in, C_out), the gradient of its weights.
     """
-    chosen = implementation or choose("weight_gradient", x.shape[3], g.shape[3], x.dtype)
-    return WEIGHT_GRADIENT[chosen](x, g, pad)
+    return _weight_gradient(x, g, _How(pad, implementation, None))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x: jax.Array, w: jax.Array, how: _How) -> jax.Array:
+    chosen = how.implementation or choose("convolve", w.shape[2], w.shape[3], x.dtype)
+    if not how.strips:
+        return CONVOLVE[chosen](x, w, how.pad)
+    y = CONVOLVE[chosen](how.strips.extended(x, how.pad), w, 0)
+    return how.of_transposed().masked(y)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _weight_gradient(x: jax.Array, g: jax.Array, how: _How) -> jax.Array:
+    chosen = how.implementation or choose("weight_gradient", x.shape[3], g.shape[3], x.dtype)
+    if not how.strips:
+        return WEIGHT_GRADIENT[chosen](x, g, how.pad)
+    return WEIGHT_GRADIENT[chosen](how.strips.extended(x, how.pad), g, 0)
 
 
 def _transposed(w: jax.Array) -> jax.Array:
@@ -118,37 +156,25 @@ def _transposed(w: jax.Array) -> jax.Array:
     return w[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
-def _convolve_fwd(
-    x: jax.Array, w: jax.Array, pad: int, implementation: Implementation | None
-) -> tuple[jax.Array, _Pair]:
-    return convolve(x, w, pad, implementation), (x, w)
+def _convolve_fwd(x: jax.Array, w: jax.Array, how: _How) -> tuple[jax.Array, _Pair]:
+    return _convolve(x, w, how), (x, w)
 
 
-def _convolve_bwd(
-    pad: int, implementation: Implementation | None, residuals: _Pair, g: jax.Array
-) -> _Pair:
+def _convolve_bwd(how: _How, residuals: _Pair, g: jax.Array) -> _Pair:
     x, w = residuals
-    return (
-        convolve(g, _transposed(w), 2 - pad, implementation),
-        weight_gradient(x, g, pad, implementation),
-    )
+    back = how.of_transposed()
+    g = back.masked(g)
+    return _convolve(g, _transposed(w), back), _weight_gradient(x, g, how)
 
 
-def _weight_gradient_fwd(
-    x: jax.Array, g: jax.Array, pad: int, implementation: Implementation | None
-) -> tuple[jax.Array, _Pair]:
-    return weight_gradient(x, g, pad, implementation), (x, g)
+def _weight_gradient_fwd(x: jax.Array, g: jax.Array, how: _How) -> tuple[jax.Array, _Pair]:
+    return _weight_gradient(x, g, how), (x, g)
 
 
-def _weight_gradient_bwd(
-    pad: int, implementation: Implementation | None, residuals: _Pair, w: jax.Array
-) -> _Pair:
+def _weight_gradient_bwd(how: _How, residuals: _Pair, w: jax.Array) -> _Pair:
     x, g = residuals
-    return (
-        convolve(g, _transposed(w), 2 - pad, implementation),
-        convolve(x, w, pad, implementation),
-    )
+    return _convolve(g, _transposed(w), how.of_transposed()), _convolve(x, w, how)
 
 
-convolve.defvjp(_convolve_fwd, _convolve_bwd)
-weight_gradient.defvjp(_weight_gradient_fwd, _weight_gradient_bwd)
+_convolve.defvjp(_convolve_fwd, _convolve_bwd)
+_weight_gradient.defvjp(_weight_gradient_fwd, _weight_gradient_bwd)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from singan_jax.backend import backend
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -16,7 +18,7 @@ def convolve(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
     """The map `conv.convolve`."""
     # On CPU an unpadded convolution slows down once its output leaves the cache; a padded one does
     # not, so pad by 1 and drop the border.
-    spare = pad == 0 and jax.default_backend() == "cpu"
+    spare = pad == 0 and backend() == "cpu"
     extra = [1 if spare and size > 1 else 0 for size in w.shape[:2]]
     padding = [(pad + more, pad + more) for more in extra]
     y = lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=_LAYOUT)
@@ -26,6 +28,9 @@ def convolve(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
 def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     """The map `conv.weight_gradient`."""
     x = padded(x, pad, pad)
+    if backend() != "cpu":  # channels as the batch, images as the channels
+        layout = lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
+        return lax.conv_general_dilated(x, g, (1, 1), "VALID", dimension_numbers=layout)
     if x.shape[3] > g.shape[3]:  # exchange them: what has fewer channels is cheaper to transpose
         sizes = (a - b for a, b in zip(x.shape[1:3], g.shape[1:3], strict=True))
         return weight_gradient(padded(g, *sizes), x, 0)[::-1, ::-1].transpose(0, 1, 3, 2)

@@ -5,13 +5,17 @@ a thread compiles the next scale's while this one trains.
 """
 
 import concurrent.futures
+import contextvars
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from singan_jax import backend
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
+from singan_jax.devices.packs import Packs
 from singan_jax.scale import train_scale
 
 _MEMORY_SHARE = 0.85  # of a device's memory that programs and their arguments may take
@@ -33,20 +37,24 @@ class ScalePrograms(NamedTuple):
     finish: Any
 
 
+_Key = tuple[tuple[jax.Device, ...], int, int]  # devices, scale, members
+
+
 class Compiler:
-    """Compiles the programs of a bucket in a thread of its own."""
+    """Compiles the programs of a bucket in a thread of its own, for the devices of the caller's."""
 
     def __init__(self, bucket: Bucket):
         """`bucket` is the one the members belong to; compiles nothing yet."""
         self.bucket = bucket
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compile")
-        self._pending: dict[tuple[int, int], concurrent.futures.Future[ScalePrograms]] = {}
+        self._pending: dict[_Key, concurrent.futures.Future[ScalePrograms]] = {}
 
     def prefetch(self, scale: int, members: int) -> None:
         """Starts compiling a scale in the background, if there is such a scale."""
-        key = (scale, members)
+        key = (backend.devices(), scale, members)
         if scale < self.bucket.pyramid.num_scales and key not in self._pending:
-            self._pending[key] = self._thread.submit(self._compile, scale, members)
+            here = contextvars.copy_context()
+            self._pending[key] = self._thread.submit(here.run, self._compile, scale, members)
 
     def programs(self, scale: int, members: int) -> ScalePrograms:
         """The programs of a scale for at most `members`; fewer where memory does not allow more.
@@ -55,12 +63,12 @@ class Compiler:
           MemoryError: not even one member per device fits.
         """
         self.prefetch(scale, members)
-        return self._pending[scale, members].result()
+        return self._pending[backend.devices(), scale, members].result()
 
     def _compile(self, scale: int, members: int) -> ScalePrograms:
         members = sharding.padded_size(members)
         while True:
-            chunk = _chunk(self.bucket, scale, members)
+            chunk = chunk_program(self.bucket, scale, members)
             if sharding.fits(chunk, _MEMORY_SHARE):
                 break
             if members == sharding.padded_size(1):
@@ -74,33 +82,44 @@ class Compiler:
         return ScalePrograms(members, begin, chunk, finish)
 
     def close(self) -> None:
-        """Stops the compiling thread."""
+        """Stops the compiling thread, and lets go of the programs."""
         self._thread.shutdown(cancel_futures=True)
+        self._pending.clear()
 
 
 # A process that trains fleets of one shape again and again, as a notebook does, finds the programs
 # of the last ones here: even where they are compiled on disk, tracing them anew takes seconds.
-@functools.lru_cache(maxsize=64)
-def _chunk(bucket: Bucket, scale: int, members: int) -> Any:
+@backend.cached(64)
+def chunk_program(bucket: Bucket, scale: int, members: int) -> Any:
+    """The `ScalePrograms.chunk` of a scale, whether or not a device has the memory for it."""
     shapes = bucket.shapes[scale]
     scales = tuple(s.frozen for s in bucket.shapes[:scale])
-    chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
-    spread = sharding.over_members(chunk, shared=2, donate=(2,))
+    of_device = members // sharding.padded_size(1)
+    packs = Packs.of(of_device, bucket.config.width(scale), bucket.pyramid.sizes[scale])
+    if packs:
+        chunk = functools.partial(
+            train_scale.train_pack, bucket.config, bucket.pyramid, scale, packs.layout
+        )
+    else:
+        chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
+    spread = sharding.over_members(chunk, shared=2, donate=(2,), packs=packs)
     count = sharding.scalar_spec(jnp.int32)
-    return _compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+    return compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
 
 
-@functools.lru_cache(maxsize=64)
+@backend.cached(64)
 def _ends(bucket: Bucket, scale: int, members: int) -> tuple[Any, Any]:
     shapes = bucket.shapes[scale]
     begin = functools.partial(train_scale.begin, bucket.config, scale)
     finish = functools.partial(train_scale.finish, bucket.config, bucket.pyramid, scale)
     return (
-        _compiled(sharding.over_members(begin), members, shapes.start),
-        _compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
+        compiled(sharding.over_members(begin), members, shapes.start),
+        compiled(sharding.over_members(finish), members, shapes.task, shapes.state),
     )
 
 
-def _compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
+def compiled(spread: Any, members: int, *arguments: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Compiles a function over `members` members; `arguments` are the shapes of one member."""
-    return spread.lower(*sharding.specs(arguments, members), *shared).compile()
+    specs = sharding.specs(arguments, members)
+    traced = spread.trace(*specs, *shared)
+    return traced.lower(lowering_platforms=backend.lowering_platforms()).compile()

@@ -8,6 +8,8 @@ weights, silently.)
 Where several processes train one fleet, each has its own members on its own devices: a
 mesh never spans processes, so none waits for another inside a program, and compilers, slices and
 checkpoints are unaware of it. What the processes have to tell each other goes through `gathered`.
+
+A thread may keep to some of the devices (`on`), so that several threads train beside each other.
 """
 
 import atexit
@@ -22,20 +24,21 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data_pipeline.files import limits
+from singan_jax import backend
+from singan_jax.devices.packs import Packs
 
 AXIS = "fleet"
 T = TypeVar("T")  # any pytree
 
 
 def mesh() -> Mesh:
-    """This process' devices in a line."""
-    return Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
+    """The devices of this thread in a line."""
+    return Mesh(np.array(backend.devices()), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def padded_size(members: int) -> int:
     """`members` rounded up to a multiple of the number of devices."""
-    devices = jax.local_device_count()
-    return -(-members // devices) * devices
+    return -(-members // len(backend.devices())) * len(backend.devices())
 
 
 def padded(tree: T, members: int) -> T:
@@ -81,13 +84,22 @@ def specs(tree: T, members: int) -> T:
     )
 
 
+def shared_specs(tree: T) -> T:
+    """Shapes of arrays (or shapes) that are the same for all members."""
+    sharding = NamedSharding(mesh(), PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def scalar_spec(dtype: Any) -> jax.ShapeDtypeStruct:
     """A scalar that is the same for all members."""
-    return jax.ShapeDtypeStruct((), dtype, sharding=NamedSharding(mesh(), PartitionSpec()))
+    return shared_specs(jax.ShapeDtypeStruct((), dtype))
 
 
 def over_members(
-    function: Callable[..., Any], shared: int = 0, donate: tuple[int, ...] = ()
+    function: Callable[..., Any],
+    shared: int = 0,
+    donate: tuple[int, ...] = (),
+    packs: Packs | None = None,
 ) -> Any:
     """Runs a function of one member for a whole fleet.
 
@@ -99,17 +111,20 @@ def over_members(
         too, are common to all members.
       shared: how many those are.
       donate: indices of arguments whose memory the result may take over.
+      packs: how `function`, which then is one of P members, (P, ...), is run for all of a device.
 
     Returns:
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
-      of devices) on all but the shared ones.
+      of devices) on all but the shared ones. It stays with the devices of the thread that made it.
     """
-    one_by_one = jax.default_backend() == "cpu"
+    spread_over = mesh()
 
     def local(*arguments: Any) -> Any:
         split = len(arguments) - shared
         members, common = arguments[:split], arguments[split:]
-        if one_by_one:
+        if packs:
+            return _by_packs(packs, lambda *pack: function(*pack, *common), members)
+        if backend.backend() == "cpu":
             return jax.lax.map(lambda member: function(*member, *common), members)
         return jax.vmap(lambda *member: function(*member, *common))(*members)
 
@@ -117,16 +132,33 @@ def over_members(
         split = len(arguments) - shared
         in_specs = (PartitionSpec(AXIS),) * split + (PartitionSpec(),) * shared
         mapped = jax.shard_map(
-            local, mesh=mesh(), in_specs=in_specs, out_specs=PartitionSpec(AXIS), check_vma=False
+            local,
+            mesh=spread_over,
+            in_specs=in_specs,
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,
         )
         return mapped(*arguments)
 
     return jax.jit(spread, donate_argnums=donate)
 
 
+def _by_packs(packs: Packs, function: Callable[..., Any], members: Sequence[Any]) -> Any:
+    """A function of one pack's members for all members of a device, (members, ...)."""
+    count = len(jax.tree.leaves(members)[0])
+    shape = packs.groups, packs.at_once, packs.layout.count
+    places = jnp.minimum(jnp.arange(packs.members), count - 1).reshape(shape)
+    grouped = jax.tree.map(lambda x: x[places], tuple(members))
+    one_group = jax.vmap(function)
+    results = jax.lax.map(lambda group: one_group(*group), grouped)
+    return jax.tree.map(lambda x: x.reshape(packs.members, *x.shape[3:])[:count], results)
+
+
 def memory() -> int:
     """Bytes of a device's memory; for CPU devices, which share it, what this process may use."""
-    stats = jax.local_devices()[0].memory_stats() or {}
+    if given := backend.described_memory():
+        return given
+    stats = backend.devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or limits.memory_bytes()
 
 
@@ -137,8 +169,8 @@ def fits(compiled: Any, share: float) -> bool:
     host's own copies.
     """
     limit = memory()
-    if jax.default_backend() == "cpu":
-        limit //= 2 * jax.local_device_count()
+    if backend.backend() == "cpu":
+        limit //= 2 * len(backend.devices())
     needs = compiled.memory_analysis()
     total = (
         needs.argument_size_in_bytes

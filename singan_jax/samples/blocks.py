@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from singan_jax.backend import backend
 from singan_jax.devices import sharding
 
 _PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory and show progress
@@ -13,7 +14,7 @@ _PIXELS_PER_CALL = 2**22  # drawn at a time per member, to bound memory and show
 
 def map_or_vmap(one: Callable[[jax.Array], jax.Array], indices: jax.Array) -> jax.Array:
     """Stacks `one(index)`, computed one after another on CPU, elsewhere as one batch."""
-    if jax.default_backend() == "cpu":
+    if backend() == "cpu":
         return jax.lax.map(one, indices)
     return jax.vmap(one)(indices)
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from singan_jax import backend
 from singan_jax.config import Config
 from singan_jax.devices import sharding
 from singan_jax.errors import InputError
@@ -142,8 +143,15 @@ def sample_one(
     return run(plan, scales, prev, noises)[0]
 
 
-@functools.cache
-def _program(plan: SamplePlan, count: int) -> Any:
+@backend.cached()
+def program(plan: SamplePlan, count: int) -> Any:
+    """Draws `count` samples of each member.
+
+    Returns:
+      A function of the members' frozen scales, their sampling keys and the index of the first
+      sample of each; it gives (members, count, H, W, C).
+    """
+
     def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
         return map_or_vmap(
             functools.partial(sample_one, plan, scales, key), first + jnp.arange(count)
@@ -167,7 +175,7 @@ def sample_blocks(
       (members, n, H, W, C) float32: the first n samples of each member, then the next n, and so on.
     """
     stacked = (tuple(scales[: plan.num_scales]), keys)
-    return draw_blocks(functools.partial(_program, plan), stacked, count, plan.numbers)
+    return draw_blocks(functools.partial(program, plan), stacked, count, plan.numbers)
 
 
 def sample_all(

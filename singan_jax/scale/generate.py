@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from singan_jax.config import Config
+from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.networks import Generator, Variables
 from singan_jax.scale.pyramid import Pyramid, resize, scaled_size
 
@@ -54,15 +55,20 @@ def image_size(config: Config, noise: jax.Array) -> tuple[int, int]:
     return height, width
 
 
-def noisy_input(prev: jax.Array, noise: jax.Array, noise_amp: jax.Array) -> jax.Array:
+def noisy_input(
+    prev: jax.Array, noise: jax.Array, noise_amp: jax.Array, layout: Layout = PLAIN
+) -> jax.Array:
     """`noise_amp * noise + prev`, padded, for a padded `prev` and noise with or without padding."""
     width = (prev.shape[1] - noise.shape[1]) // 2
+    noise_amp = layout.spread(noise_amp, prev.shape[-1])
+    if noise.shape[-1] != prev.shape[-1]:
+        noise = layout.spread(noise, prev.shape[-1])
     return prev + noise_amp * pad(noise, width)
 
 
-def generator_at(config: Config, scale: int) -> Generator:
+def generator_at(config: Config, scale: int, layout: Layout = PLAIN) -> Generator:
     """The generator module of a scale."""
-    return Generator(config.width(scale), config.num_layers, config.compute_dtype)
+    return Generator(config.width(scale), config.num_layers, config.compute_dtype, layout)
 
 
 def fit(images: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -83,7 +89,12 @@ def fit(images: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def run_scale(
-    config: Config, scale: int, frozen: FrozenScale, prev: jax.Array, noise: jax.Array
+    config: Config,
+    scale: int,
+    frozen: FrozenScale,
+    prev: jax.Array,
+    noise: jax.Array,
+    layout: Layout = PLAIN,
 ) -> jax.Array:
     """Runs one frozen scale.
 
@@ -93,6 +104,7 @@ def run_scale(
       frozen: its weights.
       prev: (N, h, w, C), the coarser image enlarged to this scale.
       noise: (N, *noise_shape(H, W)); where H, W differ from h, w, `prev` is fitted to them.
+      layout: of all these arrays.
 
     Returns:
       (N, H, W, C).
@@ -100,8 +112,10 @@ def run_scale(
     height, width = image_size(config, noise)
     padded = pad(prev, config.padding)
     padded = fit(padded, (height + 2 * config.padding, width + 2 * config.padding))
-    noisy = noisy_input(padded, noise, frozen.noise_amp)
-    image: Any = generator_at(config, scale).apply(frozen.generator, noisy, padded, train=False)
+    noisy = noisy_input(padded, noise, frozen.noise_amp, layout)
+    image: Any = generator_at(config, scale, layout).apply(
+        frozen.generator, noisy, padded, train=False
+    )
     return image
 
 
@@ -124,6 +138,7 @@ def run_scales(
     *,
     first: int = 0,
     prev_sizes: Sequence[tuple[int, int]] | None = None,
+    layout: Layout = PLAIN,
 ) -> list[jax.Array]:
     """The one walk through frozen scales: each runs on the enlarged output of the one before.
 
@@ -136,6 +151,7 @@ def run_scales(
       first: index of the first scale to run.
       prev_sizes: (height, width) to which the enlarged image is cropped, for every scale;
         those of the pyramid where None.
+      layout: of all these arrays.
 
     Returns:
       The output of each scale run, (N, H, W, C).
@@ -144,7 +160,7 @@ def run_scales(
     for n, noise in enumerate(noises, first):
         if images:
             prev = enlarge(config, pyramid, images[-1], (prev_sizes or pyramid.sizes)[n])
-        images.append(run_scale(config, n, scales[n], prev, noise))
+        images.append(run_scale(config, n, scales[n], prev, noise, layout))
     return images
 
 
@@ -154,6 +170,7 @@ def coarse_image(
     scales: Sequence[FrozenScale],
     noises: Sequence[jax.Array],
     channels: int,
+    layout: Layout = PLAIN,
 ) -> jax.Array:
     """The image of the coarsest `len(scales)` scales, enlarged for the next one.
 
@@ -162,7 +179,8 @@ def coarse_image(
       pyramid: of the member.
       scales: trained scales, coarsest first.
       noises: one (N, *noise_shape) map per scale.
-      channels: of the image.
+      channels: of the image, or of all images of a pack.
+      layout: of all these arrays.
 
     Returns:
       (N, h, w, C) at the size of scale `len(scales)`; at scale 0, one image of zeros.
@@ -171,5 +189,5 @@ def coarse_image(
     prev = jnp.zeros((count, *pyramid.sizes[0], channels))
     if not scales:
         return prev
-    image = run_scales(config, pyramid, scales, noises, prev)[-1]
+    image = run_scales(config, pyramid, scales, noises, prev, layout=layout)[-1]
     return enlarge(config, pyramid, image, pyramid.sizes[len(scales)])

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.networks import Discriminator, Variables, train_pass
 
 
@@ -33,12 +34,14 @@ def gradient_penalty(
         scores, after = train_pass(discriminator, variables, mix)
         return scores.sum(), after
 
+    layout = discriminator.layout
+    alpha = layout.spread(alpha, real.shape[-1])
     gradient, after = jax.grad(score, has_aux=True)(alpha * real + (1 - alpha) * fake)
-    square = jnp.square(gradient).sum(-1)  # (1, H, W)
+    square = layout.channel_sum(jnp.square(gradient))  # (1, H, W, 1)
     # The norm's derivative at zero is taken as zero, not as NaN.
     positive = square > 0
     norm = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
-    return jnp.square(norm - 1).mean(), after
+    return layout.mean(jnp.square(norm - 1)), after
 
 
 def critic_loss(
@@ -55,7 +58,8 @@ def critic_loss(
       The loss, and a pair of its parts and the variables after the passes on real, fake and mix.
     """
     scores, variables = train_pass(discriminator, variables, jnp.concatenate([real, fake]))
-    real_score, fake_score = scores[0].mean(), scores[1].mean()
+    layout = discriminator.layout
+    real_score, fake_score = layout.mean(scores[0]), layout.mean(scores[1])
     penalty, variables = gradient_penalty(discriminator, variables, real, fake, alpha)
     loss = -real_score + fake_score + lambda_gp * penalty
     parts: dict[str, jax.Array] = {
@@ -64,9 +68,11 @@ def critic_loss(
         "fake_score": fake_score,
         "gradient_penalty": jnp.asarray(lambda_gp * penalty),
     }
-    return loss, (parts, variables)
+    return loss.sum(), (parts, variables)
 
 
-def reconstruction_loss(reconstruction: jax.Array, real: jax.Array) -> jax.Array:
+def reconstruction_loss(
+    reconstruction: jax.Array, real: jax.Array, layout: Layout = PLAIN
+) -> jax.Array:
     """Mean squared error over all pixels and channels."""
-    return jnp.square(reconstruction - real).mean()
+    return layout.mean(jnp.square(reconstruction - real))

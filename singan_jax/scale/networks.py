@@ -17,6 +17,8 @@ import numpy as np
 from jax.nn import initializers
 
 from singan_jax.conv import convolve
+from singan_jax.conv.strips import Strips
+from singan_jax.scale.layout import PLAIN, Layout
 
 Variables = dict[str, Any]  # {"params": ..., "batch_stats": ...}
 Array = TypeVar("Array", jax.Array, np.ndarray)  # on a device or on the host
@@ -46,7 +48,7 @@ class ImageNorm(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, strips: Strips | None = None, *, train: bool) -> jax.Array:
         """(N, H, W, C) to the same shape."""
         shape = (x.shape[-1],)
         scale = self.param("scale", _normal_around_one, shape, float)
@@ -55,21 +57,36 @@ class ImageNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
             return (x - mean.value) * (scale * jax.lax.rsqrt(var.value + _EPSILON)) + bias
-        batch_mean = x.mean((1, 2), keepdims=True)  # (N, 1, 1, C)
-        centred = x - batch_mean
-        batch_var = jnp.square(centred).mean((1, 2), keepdims=True)
+        if strips:
+            # The mean of squares, so that both means come out of the convolution that makes x.
+            batch_mean, pixels = strips.mean(x), strips.height * x.shape[2]
+            batch_var = jnp.maximum(strips.mean(jnp.square(x)) - jnp.square(batch_mean), 0)
+        else:
+            batch_mean, pixels = x.mean((1, 2), keepdims=True), x.shape[1] * x.shape[2]
+            centred = x - batch_mean  # (N, 1, 1, C)
+            batch_var = jnp.square(centred).mean((1, 2), keepdims=True)
         if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-            pixels = x.shape[1] * x.shape[2]
             unbiased = batch_var * (pixels / (pixels - 1))
-            for n in range(x.shape[0]):
+            for n in range(len(batch_mean)):
                 mean.value += _MOMENTUM * (batch_mean[n, 0, 0] - mean.value)
                 var.value += _MOMENTUM * (unbiased[n, 0, 0] - var.value)
-        return centred * (scale * jax.lax.rsqrt(batch_var + _EPSILON)) + bias
+        factor = scale * jax.lax.rsqrt(batch_var + _EPSILON)
+        if strips:
+            factor, offset = map(strips.repeated, (factor, bias - batch_mean * factor))
+            return x * factor + offset
+        return centred * factor + bias
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, dtype: str) -> jax.Array:
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    dtype: str,
+    layout: Layout = PLAIN,
+    strips: Strips | None = None,
+) -> jax.Array:
     """Convolves in another type; input and output are of the type of `x`."""
-    return convolve(x.astype(dtype), kernel.astype(dtype)).astype(x.dtype)
+    kernel = layout.block_diagonal(kernel.astype(dtype))
+    return convolve(x.astype(dtype), kernel, 0, None, strips).astype(x.dtype)
 
 
 def _leaky_relu(x: jax.Array) -> jax.Array:
@@ -84,13 +101,16 @@ class ConvBlock(nn.Module):
 
     width: int
     dtype: str
+    layout: Layout = PLAIN
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, strips: Strips | None = None, *, train: bool) -> jax.Array:
         """(N, H, W, C) to (N, H - 2, W - 2, width)."""
-        shape = (3, 3, x.shape[-1], self.width)
+        members = self.layout.count
+        shape = (3, 3, x.shape[-1] // members, members * self.width)
         kernel = self.param("kernel", initializers.normal(0.02), shape, float)
-        x = ImageNorm(name="norm")(_convolve(x, kernel, self.dtype), train=train)
+        x = _convolve(x, kernel, self.dtype, self.layout, strips)
+        x = ImageNorm(name="norm")(x, strips and strips.taller(-2), train=train)
         return _leaky_relu(x)
 
 
@@ -102,18 +122,25 @@ class Stack(nn.Module):
     num_layers: int
     dtype: str
     train_bias: bool = True
+    layout: Layout = PLAIN
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) to (N, H - 2 num_layers, W - 2 num_layers, features)."""
+        strips = Strips.of(x) if self.layout.strips else None
+        x = strips.split(x) if strips else x
         for n in range(self.num_layers - 1):
-            x = ConvBlock(self.width, self.dtype, name=f"block{n}")(x, train=train)
-        shape = (3, 3, self.width, self.features)
+            block = ConvBlock(self.width, self.dtype, self.layout, name=f"block{n}")
+            x = block(x, strips, train=train)
+            strips = strips and strips.taller(-2)
+        features = self.layout.count * self.features
+        shape = (3, 3, self.width, features)
         kernel = self.param("kernel", initializers.normal(0.02), shape, float)
-        bias = self.param("bias", _pytorch_bias(9 * self.width), (self.features,), float)
+        bias = self.param("bias", _pytorch_bias(9 * self.width), (features,), float)
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
-        return _convolve(x, kernel, self.dtype) + bias
+        x = _convolve(x, kernel, self.dtype, self.layout, strips) + bias
+        return strips.taller(-2).join(x) if strips else x
 
 
 class Generator(nn.Module):
@@ -122,6 +149,7 @@ class Generator(nn.Module):
     width: int
     num_layers: int
     dtype: str = "float32"  # of the convolutions
+    layout: Layout = PLAIN
 
     @nn.compact
     def __call__(self, noisy: jax.Array, prev: jax.Array, *, train: bool) -> jax.Array:
@@ -135,7 +163,10 @@ class Generator(nn.Module):
         Returns:
           (N, H, W, C); within [-2, 2], for `prev` in [-1, 1].
         """
-        stack = Stack(self.width, prev.shape[-1], self.num_layers, self.dtype, name="stack")
+        features = prev.shape[-1] // self.layout.count
+        stack = Stack(
+            self.width, features, self.num_layers, self.dtype, layout=self.layout, name="stack"
+        )
         crop = self.num_layers
         centre = prev[:, crop : prev.shape[1] - crop, crop : prev.shape[2] - crop]
         return jnp.tanh(stack(noisy, train=train)) + centre
@@ -147,13 +178,14 @@ class Discriminator(nn.Module):
     width: int
     num_layers: int
     dtype: str = "float32"  # of the convolutions
+    layout: Layout = PLAIN
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = True) -> jax.Array:
         """(N, H, W, C) to a map of scores, (N, H - 2 num_layers, W - 2 num_layers, 1)."""
         # The critic's loss is a difference of scores, so the last bias has no gradient. Left to
         # rounding errors, Adam would walk it by the learning rate at each step.
-        stack = Stack(self.width, 1, self.num_layers, self.dtype, train_bias=False, name="stack")
+        stack = Stack(self.width, 1, self.num_layers, self.dtype, False, self.layout, name="stack")
         return stack(images, train=train)
 
 

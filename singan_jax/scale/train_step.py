@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from singan_jax.config import HYPERPARAMETERS, Config
 from singan_jax.scale import generate, losses
+from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.networks import Discriminator, Variables, train_pass
+from singan_jax.scale.optimiser import Network, restarted, update
 
 # The official code writes a picture of the reconstruction at these iterations; that pass updates
 # the running statistics which the frozen generator uses, so it belongs to the algorithm.
@@ -27,13 +28,6 @@ METRICS = (
     "adversarial_loss",
     "rec_loss",
 )
-
-
-class Network(NamedTuple):
-    """Variables of a network and the state of its optimiser."""
-
-    variables: Variables
-    optimiser: optax.OptState
 
 
 class ScaleState(NamedTuple):
@@ -106,51 +100,44 @@ class Draws(NamedTuple):
     z_rec: jax.Array
 
 
-def _picked(images: jax.Array, pick: jax.Array) -> jax.Array:
+def _picked(layout: Layout, images: jax.Array, pick: jax.Array) -> jax.Array:
     """(images, h, w, C) to the one picked, (1, h, w, C)."""
     if len(images) == 1:
         return images
+    if layout.members:
+        chosen = layout.spread(jnp.arange(len(images))[:, None] == pick, images.shape[-1])
+        return jnp.where(chosen[:, None, None], images, 0).sum(0, keepdims=True)
     return jax.lax.dynamic_index_in_dim(images, pick)
 
 
-def modules(config: Config, scale: int) -> tuple[generate.Generator, Discriminator]:
+def modules(
+    config: Config, scale: int, layout: Layout = PLAIN
+) -> tuple[generate.Generator, Discriminator]:
     """Generator and discriminator of a scale."""
     return (
-        generate.generator_at(config, scale),
-        Discriminator(config.width(scale), config.num_layers, config.compute_dtype),
+        generate.generator_at(config, scale, layout),
+        Discriminator(config.width(scale), config.num_layers, config.compute_dtype, layout),
     )
 
 
-def _adam(config: Config) -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=config.beta1, b2=0.999, eps=1e-8)
-
-
-def fresh(config: Config, variables: Variables) -> Network:
-    """A network with a new optimiser."""
-    return Network(variables, _adam(config).init(variables["params"]))
-
-
-def update(config: Config, network: Network, gradients: Variables, lr: jax.Array) -> Network:
-    """One Adam step."""
-    params = network.variables["params"]
-    updates, optimiser = _adam(config).update(gradients, network.optimiser, params)
-    updates = jax.tree.map(lambda u: -lr * u, updates)
-    variables = {**network.variables, "params": optax.apply_updates(params, updates)}
-    return Network(variables, optimiser)
-
-
 def _critic_steps(
-    config: Config, scale: int, state: ScaleState, task: Task, draws: Draws, lr: jax.Array
+    config: Config,
+    scale: int,
+    state: ScaleState,
+    task: Task,
+    draws: Draws,
+    lr: jax.Array,
+    layout: Layout,
 ) -> tuple[ScaleState, dict[str, jax.Array]]:
     """All critic steps of an iteration; the generator's weights do not change."""
-    generator, discriminator = modules(config, scale)
+    generator, discriminator = modules(config, scale, layout)
     prev = generate.pad(draws.prev, config.padding)
-    noisy = generate.noisy_input(prev, draws.noise[None], task.noise_amp)
+    noisy = generate.noisy_input(prev, draws.noise[None], task.noise_amp, layout)
     fakes, g_variables = train_pass(generator, state.generator.variables, noisy, prev)
 
     def step(network: Network, inputs: tuple) -> tuple[Network, dict[str, jax.Array]]:
         fake, alpha, pick = inputs
-        real = _picked(task.real, pick)
+        real = _picked(layout, task.real, pick)
 
         def loss(params: Variables) -> tuple[jax.Array, tuple]:
             variables = {**network.variables, "params": params}
@@ -160,7 +147,7 @@ def _critic_steps(
 
         gradients, (parts, variables) = jax.grad(loss, has_aux=True)(network.variables["params"])
         network = network._replace(variables=variables)
-        return update(config, network, gradients, lr), parts
+        return update(config, network, gradients, lr, layout), parts
 
     network, parts = jax.lax.scan(step, state.discriminator, (fakes, draws.alpha, draws.pick))
     g_network = state.generator._replace(variables=g_variables)
@@ -168,17 +155,24 @@ def _critic_steps(
 
 
 def _generator_steps(
-    config: Config, scale: int, state: ScaleState, task: Task, draws: Draws, lr: jax.Array
+    config: Config,
+    scale: int,
+    state: ScaleState,
+    task: Task,
+    draws: Draws,
+    lr: jax.Array,
+    layout: Layout,
 ) -> tuple[ScaleState, dict[str, jax.Array]]:
     """All generator steps of an iteration, on its last `prev`; the critic does not change."""
-    generator, discriminator = modules(config, scale)
+    generator, discriminator = modules(config, scale, layout)
     # Both passes of a step, on the random and on the reconstruction input, go as one batch.
     real, rec_prev, z_rec = (
-        _picked(images, draws.pick[-1]) for images in (task.real, task.rec_prev, state.z_rec)
+        _picked(layout, images, draws.pick[-1])
+        for images in (task.real, task.rec_prev, state.z_rec)
     )
     prev = generate.pad(jnp.concatenate([draws.prev[-1:], rec_prev]), config.padding)
     noise = jnp.concatenate([draws.noise[None], z_rec])
-    noisy = generate.noisy_input(prev, noise, task.noise_amp)
+    noisy = generate.noisy_input(prev, noise, task.noise_amp, layout)
 
     def step(carry: tuple[Network, Variables], _: None) -> tuple:
         network, d_variables = carry
@@ -187,16 +181,16 @@ def _generator_steps(
             variables = {**network.variables, "params": params}
             images, variables = train_pass(generator, variables, noisy, prev)
             scores, after = train_pass(discriminator, d_variables, images[:1])
-            adversarial = -scores.mean()
-            rec = task.hyper.alpha_rec * losses.reconstruction_loss(images[1:], real)
+            adversarial = -layout.mean(scores)
+            rec = task.hyper.alpha_rec * losses.reconstruction_loss(images[1:], real, layout)
             parts = {"adversarial_loss": adversarial, "rec_loss": rec}
-            return adversarial + rec, (parts, variables, after)
+            return (adversarial + rec).sum(), (parts, variables, after)
 
         gradients, (parts, variables, after) = jax.grad(loss, has_aux=True)(
             network.variables["params"]
         )
         network = network._replace(variables=variables)
-        return (update(config, network, gradients, lr), after), parts
+        return (update(config, network, gradients, lr, layout), after), parts
 
     carry = (state.generator, state.discriminator.variables)
     parts: dict[str, jax.Array]
@@ -212,15 +206,18 @@ def _snapshot_pass(
     task: Task,
     pick: jax.Array,
     in_round: jax.Array,
+    layout: Layout,
 ) -> ScaleState:
     """The pass in which the official code draws a reconstruction, where one is due."""
-    generator, _ = modules(config, scale)
+    generator, _ = modules(config, scale, layout)
     last = (config.round_steps or config.steps_per_scale) - 1
     due = (in_round % _SNAPSHOT_EVERY == 0) | (in_round == last)
 
     def render(variables: Variables) -> Variables:
-        prev = generate.pad(_picked(task.rec_prev, pick), config.padding)
-        noisy = generate.noisy_input(prev, _picked(state.z_rec, pick), task.noise_amp)
+        prev = generate.pad(_picked(layout, task.rec_prev, pick), config.padding)
+        noisy = generate.noisy_input(
+            prev, _picked(layout, state.z_rec, pick), task.noise_amp, layout
+        )
         return train_pass(generator, variables, noisy, prev)[1]
 
     variables = jax.lax.cond(due, render, lambda v: v, state.generator.variables)
@@ -228,7 +225,13 @@ def _snapshot_pass(
 
 
 def iterate(
-    config: Config, scale: int, state: ScaleState, task: Task, draws: Draws, iteration: jax.Array
+    config: Config,
+    scale: int,
+    state: ScaleState,
+    task: Task,
+    draws: Draws,
+    iteration: jax.Array,
+    layout: Layout = PLAIN,
 ) -> tuple[ScaleState, dict[str, jax.Array]]:
     """One iteration: `d_steps` critic and `g_steps` generator steps.
 
@@ -239,6 +242,7 @@ def iterate(
       task: what the scale is trained on.
       draws: the random part of the iteration.
       iteration: its index within the scale, from 0.
+      layout: of all these arrays.
 
     Returns:
       The state after it, and the `METRICS` as means over its steps. Where a loss is not finite or
@@ -247,25 +251,26 @@ def iterate(
     before = state
     in_round = iteration % config.round_steps if config.round_steps else iteration
     if config.round_steps:
-        state = jax.lax.cond(
-            in_round == 0, lambda s: _fresh_optimisers(config, s), lambda s: s, state
-        )
+        state = jax.lax.cond(in_round == 0, lambda s: _fresh_optimisers(s), lambda s: s, state)
     if config.redraw_z_rec and scale == 0:
         state = state._replace(z_rec=draws.z_rec)
     decay = jnp.where(in_round >= config.lr_decay_step, config.lr_decay, 1.0)
-    state, d_parts = _critic_steps(config, scale, state, task, draws, task.hyper.lr_d * decay)
-    state, g_parts = _generator_steps(config, scale, state, task, draws, task.hyper.lr_g * decay)
-    state = _snapshot_pass(config, scale, state, task, draws.pick[-1], in_round)
-    metrics = {name: part.mean() for name, part in {**d_parts, **g_parts}.items()}
+    state, d_parts = _critic_steps(
+        config, scale, state, task, draws, task.hyper.lr_d * decay, layout
+    )
+    state, g_parts = _generator_steps(
+        config, scale, state, task, draws, task.hyper.lr_g * decay, layout
+    )
+    state = _snapshot_pass(config, scale, state, task, draws.pick[-1], in_round, layout)
+    metrics = {name: part.mean(0) for name, part in {**d_parts, **g_parts}.items()}
     sane = jnp.array([jnp.abs(metrics[name]) for name in METRICS]) < config.divergence_limit
-    healthy = before.healthy & sane.all()  # NaN compares as not less
-    state = jax.tree.map(lambda new, old: jnp.where(healthy, new, old), state, before)
+    healthy = before.healthy & sane.all(0)  # NaN compares as not less
+    state = layout.select(healthy, state, before)
     failed_at = jnp.where(before.healthy & ~healthy, iteration, before.failed_at)
     return state._replace(healthy=healthy, failed_at=failed_at), metrics
 
 
-def _fresh_optimisers(config: Config, state: ScaleState) -> ScaleState:
+def _fresh_optimisers(state: ScaleState) -> ScaleState:
     return state._replace(
-        generator=fresh(config, state.generator.variables),
-        discriminator=fresh(config, state.discriminator.variables),
+        generator=restarted(state.generator), discriminator=restarted(state.discriminator)
     )

@@ -70,14 +70,14 @@ def test_beginning_and_finishing_a_scale(lowers, bucket, scale):
 def test_sampling(lowers, bucket):
     members = sharding.padded_size(1)
     plan = sample.SamplePlan(tiny.CONFIG, bucket.pyramid, 3, bucket.pyramid.num_scales)
-    sample._program.cache_clear()  # the one of the backend that tests run on
+    sample.program.cache_clear()  # the one of the backend that tests run on
     frozen = sharding.specs(tuple(s.frozen for s in bucket.shapes), members)
     keys = sharding.specs(jax.eval_shape(lambda: jax.random.key(0)), members)
     first = sharding.specs(jax.ShapeDtypeStruct((), jnp.int32), members)
     try:
-        lowers(sample._program(plan, 2), frozen, keys, first)
+        lowers(sample.program(plan, 2), frozen, keys, first)
     finally:
-        sample._program.cache_clear()
+        sample.program.cache_clear()
 
 
 @pytest.mark.parametrize("task", ["inject", "super_resolve", "animate"])

@@ -20,7 +20,7 @@ import pytest
 
 from singan_jax import conv
 from singan_jax.config import Config
-from singan_jax.scale import generate, losses, networks, train_scale, train_step
+from singan_jax.scale import generate, losses, networks, optimiser, train_scale, train_step
 from singan_jax.scale.networks import Discriminator, Generator, train_pass
 from singan_jax.scale.pyramid import Pyramid, build_pyramid, resize, resize_matrix
 
@@ -177,8 +177,8 @@ def test_generator_gradients_and_adam_step(nets):
 
 def _check_adam(before, gradients, expected):
     """The first step is lr * sign(gradient): entries whose gradient is rounding may differ."""
-    network = train_step.fresh(Config(), before)
-    after = train_step.update(Config(), network, gradients, 5e-4).variables["params"]
+    network = optimiser.fresh(Config(), before)
+    after = optimiser.update(Config(), network, gradients, 5e-4).variables["params"]
 
     def check(a, e, g):
         certain = np.abs(g) > 1e-3 * np.abs(g).max()

@@ -8,6 +8,7 @@ that TPU, and so makes the choices that it would make there.
 import contextlib
 import contextvars
 import functools
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,11 @@ import jax
 Backend = Literal["cpu", "gpu", "tpu"]
 _DESCRIBED: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("described")
 _MEMORY: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory", default=None)
+
+_MAPPINGS = pathlib.Path("/proc/self/maps")  # a line for each
+_LIMIT = pathlib.Path("/proc/sys/vm/max_map_count")
+_SHARE_OF_MAPPINGS = 1 / 3  # of the limit; programs in use stay, and are as many again
+_KEPT: list[Any] = []  # the caches of `cached`
 
 
 @contextlib.contextmanager
@@ -49,7 +55,10 @@ def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:
     def decorator(make: Callable[..., Any]) -> Any:
         @functools.lru_cache(most)
         def kept(_: tuple[jax.Device, ...], *arguments: Any) -> Any:
+            make_room()
             return make(*arguments)
+
+        _KEPT.append(kept)
 
         @functools.wraps(make)
         def made(*arguments: Any) -> Any:
@@ -59,6 +68,28 @@ def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:
         return made
 
     return decorator
+
+
+def make_room() -> None:
+    """Forgets programs where the process keeps so many that the next might end it.
+
+    What XLA compiles for a CPU lies in hundreds of pieces of memory, 2,000 and more for the
+    training of a scale. Linux gives a process 65,530 pieces; it crashes when it asks for more.
+    """
+    limit = _limit_of_mappings()
+    for forget in (*(kept.cache_clear for kept in _KEPT), jax.clear_caches):
+        if limit is None or _mappings() < _SHARE_OF_MAPPINGS * limit:
+            return
+        forget()
+
+
+def _mappings() -> int:
+    return _MAPPINGS.read_bytes().count(b"\n")
+
+
+def _limit_of_mappings() -> int | None:
+    """None where there is none, as on macOS."""
+    return int(_LIMIT.read_text()) if _LIMIT.exists() and _MAPPINGS.exists() else None
 
 
 def described_memory() -> int | None:

@@ -25,7 +25,7 @@ LAUNCHERS = [
 WORDS = {
     *("coordinator", "shard", "sweep", "members", "query", "regime", "patch_size"),
     *("dataset", "task", "regimes", "baseline", "train_zooms", "test_zooms", "fill_zooms"),
-    "config.compute_dtype",
+    *("config.compute_dtype", "config.precision", "tpu"),
     *("sources", "protocol", "backbone", "train", "config.stretch", "config.pyramid_rule"),
 }
 # Parses each flag of each launcher, one module after another in one process; all that a launcher

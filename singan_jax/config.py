@@ -50,6 +50,9 @@ class Config:
         does; the paper (section 2.3) keeps one map.
       compute_dtype: float32, or bfloat16 for the convolutions; weights, norms, losses, penalty and
         optimisers stay float32.
+      precision: how an accelerator multiplies float32 numbers in the convolutions: "fast", rounded
+        to bfloat16 (TPU) or TF32 (GPU); "balanced", so in weight gradients only; "exact". A CPU
+        is always exact. (See `singan_jax.conv.precision` for what each costs.)
       divergence_limit: a member whose critic or reconstruction loss exceeds this in absolute
         value is frozen; healthy values stay below about 100.
       noise_padding: noise fills the padding around the image too, which is zero otherwise: the
@@ -81,6 +84,7 @@ class Config:
     uint8_resize: bool = False
     redraw_z_rec: bool = False
     compute_dtype: str = "float32"
+    precision: str = "balanced"
     divergence_limit: float = 1e5
     noise_padding: bool = False
     seed: int = 0
@@ -141,6 +145,7 @@ def validate(config: Config) -> Config:
         "alpha_rec": config.alpha_rec >= 0,
         "noise_amp": config.noise_amp >= 0,
         "compute_dtype": config.compute_dtype in ("float32", "bfloat16"),
+        "precision": config.precision in ("fast", "balanced", "exact"),
         "divergence_limit": config.divergence_limit > 0,
         "seed": 0 <= config.seed < 2**32,
     }

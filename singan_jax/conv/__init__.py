@@ -15,6 +15,7 @@ one for a layer from a table measured per backend (see `table`).
     implementations   all by name; im2col and shift_add
     direct            left to XLA, in the forms in which it is fast
     winograd          with half the products
+    precision         how exactly accelerators multiply
     strips            images cut into strips, for TPUs
     table.json        which of them is used where
 """
@@ -30,6 +31,7 @@ from jax.typing import DTypeLike
 
 from singan_jax.backend import Backend, backend
 from singan_jax.conv.implementations import CONVOLVE, WEIGHT_GRADIENT, Implementation
+from singan_jax.conv.precision import Precision, products_of
 from singan_jax.conv.strips import Strips
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(CONVOLVE)
@@ -83,11 +85,12 @@ class _How(NamedTuple):
     pad: int
     implementation: Implementation | None
     strips: Strips | None
+    precision: Precision
 
     def of_transposed(self) -> "_How":
         """For the input gradient, whose input is the output's gradient."""
         strips = self.strips and self.strips.taller(2 * self.pad - 2)
-        return _How(2 - self.pad, self.implementation, strips)
+        return self._replace(pad=2 - self.pad, strips=strips)
 
     def masked(self, x: jax.Array) -> jax.Array:
         """An input without what belongs to no image."""
@@ -100,6 +103,7 @@ def convolve(
     pad: int = 0,
     implementation: Implementation | None = None,
     strips: Strips | None = None,
+    precision: Precision = "balanced",
 ) -> jax.Array:
     """Convolves a batch of images.
 
@@ -110,15 +114,20 @@ def convolve(
       implementation: for this map and those of its derivatives; the measured choice for each
         where None.
       strips: how the images of x are cut into strips, if they are; `pad` is 0 then.
+      precision: how products are made of float32 arrays.
 
     Returns:
       (N, H + 2 pad - 2, W + 2 pad - 2, C_out); of strips, as many rows as x has.
     """
-    return _convolve(x, w, _How(pad, implementation, strips))
+    return _convolve(x, w, _How(pad, implementation, strips, precision))
 
 
 def weight_gradient(
-    x: jax.Array, g: jax.Array, pad: int = 0, implementation: Implementation | None = None
+    x: jax.Array,
+    g: jax.Array,
+    pad: int = 0,
+    implementation: Implementation | None = None,
+    precision: Precision = "balanced",
 ) -> jax.Array:
     """Sums the products of x's 3x3 neighbourhoods and g over images and pixels.
 
@@ -127,28 +136,31 @@ def weight_gradient(
       g: (N, H + 2 pad - 2, W + 2 pad - 2, C_out), the gradient of its output.
       pad: its padding.
       implementation: as in `convolve`.
+      precision: as in `convolve`.
 
     Returns:
       (3, 3, C_in, C_out), the gradient of its weights.
     """
-    return _weight_gradient(x, g, _How(pad, implementation, None))
+    return _weight_gradient(x, g, _How(pad, implementation, None, precision))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x: jax.Array, w: jax.Array, how: _How) -> jax.Array:
     chosen = how.implementation or choose("convolve", w.shape[2], w.shape[3], x.dtype)
-    if not how.strips:
-        return CONVOLVE[chosen](x, w, how.pad)
-    y = CONVOLVE[chosen](how.strips.extended(x, how.pad), w, 0)
+    with products_of("convolve", how.precision):
+        if not how.strips:
+            return CONVOLVE[chosen](x, w, how.pad)
+        y = CONVOLVE[chosen](how.strips.extended(x, how.pad), w, 0)
     return how.of_transposed().masked(y)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _weight_gradient(x: jax.Array, g: jax.Array, how: _How) -> jax.Array:
     chosen = how.implementation or choose("weight_gradient", x.shape[3], g.shape[3], x.dtype)
-    if not how.strips:
-        return WEIGHT_GRADIENT[chosen](x, g, how.pad)
-    return WEIGHT_GRADIENT[chosen](how.strips.extended(x, how.pad), g, 0)
+    with products_of("weight_gradient", how.precision):
+        if not how.strips:
+            return WEIGHT_GRADIENT[chosen](x, g, how.pad)
+        return WEIGHT_GRADIENT[chosen](how.strips.extended(x, how.pad), g, 0)
 
 
 def _transposed(w: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from singan_jax.config import Config
 from singan_jax.scale.layout import PLAIN, Layout
-from singan_jax.scale.networks import Generator, Variables
+from singan_jax.scale.networks import Arithmetic, Generator, Variables
 from singan_jax.scale.pyramid import Pyramid, resize, scaled_size
 
 
@@ -68,7 +68,7 @@ def noisy_input(
 
 def generator_at(config: Config, scale: int, layout: Layout = PLAIN) -> Generator:
     """The generator module of a scale."""
-    return Generator(config.width(scale), config.num_layers, config.compute_dtype, layout)
+    return Generator(config.width(scale), config.num_layers, Arithmetic.of(config), layout)
 
 
 def fit(images: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -8,7 +8,7 @@ Weights are of JAX's default float type, which is float32 but in tests: under `j
 with "float64" for the convolutions, all is float64.
 """
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers
 
+from singan_jax.config import Config
 from singan_jax.conv import convolve
+from singan_jax.conv.precision import Precision
 from singan_jax.conv.strips import Strips
 from singan_jax.scale.layout import PLAIN, Layout
 
@@ -26,6 +28,18 @@ Array = TypeVar("Array", jax.Array, np.ndarray)  # on a device or on the host
 _EPSILON = 1e-5  # PyTorch's BatchNorm2d
 _MOMENTUM = 0.1
 _SLOPE = 0.2  # of LeakyReLU below zero
+
+
+class Arithmetic(NamedTuple):
+    """How the convolutions of a network compute: `compute_dtype` and `precision` of `Config`."""
+
+    dtype: str = "float32"
+    precision: Precision = "balanced"
+
+    @classmethod
+    def of(cls, config: Config) -> "Arithmetic":
+        """That of a config."""
+        return cls(config.compute_dtype, cast(Precision, config.precision))  # as `validate` has it
 
 
 def _normal_around_one(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -80,13 +94,14 @@ class ImageNorm(nn.Module):
 def _convolve(
     x: jax.Array,
     kernel: jax.Array,
-    dtype: str,
+    arithmetic: Arithmetic,
     layout: Layout = PLAIN,
     strips: Strips | None = None,
 ) -> jax.Array:
     """Convolves in another type; input and output are of the type of `x`."""
+    dtype, precision = arithmetic
     kernel = layout.block_diagonal(kernel.astype(dtype))
-    return convolve(x.astype(dtype), kernel, 0, None, strips).astype(x.dtype)
+    return convolve(x.astype(dtype), kernel, 0, None, strips, precision).astype(x.dtype)
 
 
 def _leaky_relu(x: jax.Array) -> jax.Array:
@@ -100,7 +115,7 @@ class ConvBlock(nn.Module):
     """
 
     width: int
-    dtype: str
+    arithmetic: Arithmetic
     layout: Layout = PLAIN
 
     @nn.compact
@@ -109,7 +124,7 @@ class ConvBlock(nn.Module):
         members = self.layout.count
         shape = (3, 3, x.shape[-1] // members, members * self.width)
         kernel = self.param("kernel", initializers.normal(0.02), shape, float)
-        x = _convolve(x, kernel, self.dtype, self.layout, strips)
+        x = _convolve(x, kernel, self.arithmetic, self.layout, strips)
         x = ImageNorm(name="norm")(x, strips and strips.taller(-2), train=train)
         return _leaky_relu(x)
 
@@ -120,7 +135,7 @@ class Stack(nn.Module):
     width: int
     features: int
     num_layers: int
-    dtype: str
+    arithmetic: Arithmetic
     train_bias: bool = True
     layout: Layout = PLAIN
 
@@ -130,7 +145,7 @@ class Stack(nn.Module):
         strips = Strips.of(x) if self.layout.strips else None
         x = strips.split(x) if strips else x
         for n in range(self.num_layers - 1):
-            block = ConvBlock(self.width, self.dtype, self.layout, name=f"block{n}")
+            block = ConvBlock(self.width, self.arithmetic, self.layout, name=f"block{n}")
             x = block(x, strips, train=train)
             strips = strips and strips.taller(-2)
         features = self.layout.count * self.features
@@ -139,7 +154,7 @@ class Stack(nn.Module):
         bias = self.param("bias", _pytorch_bias(9 * self.width), (features,), float)
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
-        x = _convolve(x, kernel, self.dtype, self.layout, strips) + bias
+        x = _convolve(x, kernel, self.arithmetic, self.layout, strips) + bias
         return strips.taller(-2).join(x) if strips else x
 
 
@@ -148,7 +163,7 @@ class Generator(nn.Module):
 
     width: int
     num_layers: int
-    dtype: str = "float32"  # of the convolutions
+    arithmetic: Arithmetic = Arithmetic()
     layout: Layout = PLAIN
 
     @nn.compact
@@ -165,7 +180,7 @@ class Generator(nn.Module):
         """
         features = prev.shape[-1] // self.layout.count
         stack = Stack(
-            self.width, features, self.num_layers, self.dtype, layout=self.layout, name="stack"
+            self.width, features, self.num_layers, self.arithmetic, layout=self.layout, name="stack"
         )
         crop = self.num_layers
         centre = prev[:, crop : prev.shape[1] - crop, crop : prev.shape[2] - crop]
@@ -177,7 +192,7 @@ class Discriminator(nn.Module):
 
     width: int
     num_layers: int
-    dtype: str = "float32"  # of the convolutions
+    arithmetic: Arithmetic = Arithmetic()
     layout: Layout = PLAIN
 
     @nn.compact
@@ -185,7 +200,9 @@ class Discriminator(nn.Module):
         """(N, H, W, C) to a map of scores, (N, H - 2 num_layers, W - 2 num_layers, 1)."""
         # The critic's loss is a difference of scores, so the last bias has no gradient. Left to
         # rounding errors, Adam would walk it by the learning rate at each step.
-        stack = Stack(self.width, 1, self.num_layers, self.dtype, False, self.layout, name="stack")
+        stack = Stack(
+            self.width, 1, self.num_layers, self.arithmetic, False, self.layout, name="stack"
+        )
         return stack(images, train=train)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from singan_jax.config import HYPERPARAMETERS, Config
 from singan_jax.scale import generate, losses
 from singan_jax.scale.layout import PLAIN, Layout
-from singan_jax.scale.networks import Discriminator, Variables, train_pass
+from singan_jax.scale.networks import Arithmetic, Discriminator, Variables, train_pass
 from singan_jax.scale.optimiser import Network, restarted, update
 
 # The official code writes a picture of the reconstruction at these iterations; that pass updates
@@ -116,7 +116,7 @@ def modules(
     """Generator and discriminator of a scale."""
     return (
         generate.generator_at(config, scale, layout),
-        Discriminator(config.width(scale), config.num_layers, config.compute_dtype, layout),
+        Discriminator(config.width(scale), config.num_layers, Arithmetic.of(config), layout),
     )
 
 

@@ -23,7 +23,10 @@ def test_only_the_convolutions_are_rounded():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.integers(-8, 8, (1, 9, 9, 4)), jnp.float32) / 8
     kernel = jnp.asarray(rng.integers(-8, 8, (3, 3, 4, 5)), jnp.float32) / 8
-    exact, mixed = (networks._convolve(x, kernel, dtype) for dtype in ("float32", "bfloat16"))
+    exact, mixed = (
+        networks._convolve(x, kernel, networks.Arithmetic(dtype))
+        for dtype in ("float32", "bfloat16")
+    )
     assert mixed.dtype == jnp.float32
     # Sums of up to 36 terms may be rounded on the way, each time by at most 2^-9 of their size.
     np.testing.assert_allclose(mixed, exact, atol=9 * 2**-8 * float(jnp.abs(exact).max()))

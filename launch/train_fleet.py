@@ -17,7 +17,8 @@ are named after their files; what is left out or doubtful is said in a line each
 
 The work folder then holds pictures/ (reconstructions and samples after each scale), metrics.jsonl,
 tensorboard/ and the trained members; draw from them with `python -m launch.sample_fleet`. Images
-of one size train side by side, those of different sizes one after another.
+train side by side, as many as there are CPU cores, whatever their sizes; each size is compiled for
+by itself, which takes minutes of a core. A GPU or TPU trains one size at a time, as one batch.
 
 SIGTERM, which schedulers send before they take a machine away, saves and exits with status 143; the
 same command then goes on. Many machines train one fleet together (--coordinator, or detected under

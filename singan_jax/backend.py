@@ -16,11 +16,12 @@ import jax
 
 Backend = Literal["cpu", "gpu", "tpu"]
 _DESCRIBED: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("described")
+_CHOSEN: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("chosen")
 _MEMORY: contextvars.ContextVar[int | None] = contextvars.ContextVar("memory", default=None)
 
 _MAPPINGS = pathlib.Path("/proc/self/maps")  # a line for each
 _LIMIT = pathlib.Path("/proc/sys/vm/max_map_count")
-_SHARE_OF_MAPPINGS = 1 / 3  # of the limit; programs in use stay, and are as many again
+_SHARE_OF_MAPPINGS = 1 / 4  # of the limit; programs in use stay, and may be twice as many
 _KEPT: list[Any] = []  # the caches of `cached`
 
 
@@ -41,8 +42,23 @@ def described(devices: Sequence[jax.Device], memory: int | None = None) -> Itera
 
 
 def devices() -> tuple[jax.Device, ...]:
-    """The devices of this process, or those described."""
-    return _DESCRIBED.get(None) or tuple(jax.local_devices())
+    """Those of this thread, where it chose some with `on`; else those described, or at hand."""
+    return _CHOSEN.get(None) or _DESCRIBED.get(None) or tuple(jax.local_devices())
+
+
+@contextlib.contextmanager
+def on(chosen: Sequence[jax.Device]) -> Iterator[None]:
+    """Within this context, all that this thread computes is on the `chosen` devices.
+
+    Other threads do not notice; a thread that is to follow this one runs in a copy of its context
+    (`contextvars.copy_context`).
+    """
+    token = _CHOSEN.set(tuple(chosen))
+    try:
+        with jax.default_device(chosen[0]):
+            yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def cached(most: int | None = None) -> Callable[[Callable[..., Any]], Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from singan_jax import backend
 from singan_jax.config import Config
 from singan_jax.devices import sharding
 from singan_jax.scale import train_scale
@@ -55,13 +56,18 @@ class Bucket:
             found.append(ScaleShapes(start, task, state, *jax.eval_shape(finish, task, state)))
         return found
 
-    @functools.cached_property
+    @property
     def build_pyramid(self) -> Any:
         """The program from images (members, images, H, W, C) on the devices to their scales."""
-        build = functools.partial(
-            build_pyramid, pyramid=self.pyramid, uint8=self.config.uint8_resize
-        )
-        return sharding.over_members(build)
+        return _build_pyramid(self)
+
+
+@backend.cached(64)
+def _build_pyramid(bucket: Bucket) -> Any:
+    build = functools.partial(
+        build_pyramid, pyramid=bucket.pyramid, uint8=bucket.config.uint8_resize
+    )
+    return sharding.over_members(build)
 
 
 @functools.lru_cache(maxsize=64)

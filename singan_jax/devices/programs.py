@@ -81,6 +81,11 @@ class Compiler:
         begin, finish = _ends(self.bucket, scale, members)
         return ScalePrograms(members, begin, chunk, finish)
 
+    def forget(self, scale: int) -> None:
+        """Lets go of a scale's programs, as there is not room for those of all scales."""
+        for key in [key for key in self._pending if key[1] == scale]:
+            del self._pending[key]
+
     def close(self) -> None:
         """Stops the compiling thread, and lets go of the programs."""
         self._thread.shutdown(cancel_futures=True)

@@ -9,13 +9,13 @@ import numpy as np
 
 from singan_jax.config import Config
 from singan_jax.devices.preemption import Watch
-from singan_jax.fleet.cost import relative_cost
+from singan_jax.fleet.cost import member_cost
 from singan_jax.scale.pyramid import Pyramid
 from singan_jax.workdir import finished
 from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.record import Member, WorkdirError, read_record
 
-_MANY_SIZES = 4  # so many take longer than most expect,
+_MANY_SIZES = 4  # so many, and more than devices, take longer than most expect,
 _MANY_OF_A_SIZE = 16  # unless each is of so many images that devices are busy with one alone
 _PATIENCE = 90.0  # seconds within which all hosts must see what one wrote; NFS may take 60
 
@@ -57,18 +57,21 @@ def unfinished(folder: pathlib.Path, config: Config) -> list[list[Member]]:
     return found
 
 
-def about_sizes(groups: Sequence[Sequence[Member]]) -> str:
-    """A line on images of many sizes, which cannot train side by side; empty where they are few.
+def about_sizes(groups: Sequence[Sequence[Member]], devices: int) -> str:
+    """A line on images of many sizes, which no batch holds together; empty where they are few.
 
-    Each size is compiled for by itself, and trained on after another.
+    Args:
+      groups: those with something left to train.
+      devices: how many there are; call it only where each trains its members as one batch.
     """
     sizes = {group[0].shape[:2] for group in groups}
     members = sum(map(len, groups))
-    if len(sizes) < _MANY_SIZES or members >= len(sizes) * _MANY_OF_A_SIZE:
+    if len(sizes) < max(_MANY_SIZES, devices + 1) or members >= len(sizes) * _MANY_OF_A_SIZE:
         return ""
     return (
-        f"{members} images of {len(sizes)} sizes: images of one size train side by side, those of "
-        "different sizes one after another; crop or resize them to one size to train faster"
+        f"{members} images of {len(sizes)} sizes: a device trains images of one size as one batch, "
+        "those of different sizes one after another; crop or resize them to one size to train "
+        "faster"
     )
 
 
@@ -80,16 +83,16 @@ def members_of_process(
     All members stand in a line, which is cut into pieces of about equal cost, so a process gets
     consecutive members of as few groups (and so compiles as few programs) as possible.
     """
-    costs = np.concatenate([[_cost(config, group[0])] * len(group) for group in groups] or [[]])
+    costs = np.concatenate([[cost(config, group[0])] * len(group) for group in groups] or [[]])
     middles = np.cumsum(costs) - costs / 2
     owners = iter((middles / costs.sum() * processes).astype(int))
     parts = [[member for member in group if next(owners) == process] for group in groups]
     return [part for part in parts if part]
 
 
-def _cost(config: Config, member: Member) -> float:
-    plan = Pyramid.of(member.shape[:2], config)
-    return sum(relative_cost(config, plan, n) for n in range(plan.num_scales))
+def cost(config: Config, member: Member) -> float:
+    """Time of training a member, in arbitrary units."""
+    return member_cost(config, Pyramid.of(member.shape[:2], config))
 
 
 def _checksum(groups: Sequence[Sequence[Member]]) -> int:

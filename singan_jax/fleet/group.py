@@ -4,7 +4,7 @@ import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -12,10 +12,10 @@ import numpy as np
 
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
-from singan_jax.devices.preemption import Watch
 from singan_jax.devices.programs import Compiler, ScalePrograms
 from singan_jax.fleet.members import hypers, member_keys
 from singan_jax.fleet.monitor import Monitor
+from singan_jax.fleet.teams import StopSign
 from singan_jax.images.read import Image
 from singan_jax.scale.generate import FrozenScale
 from singan_jax.scale.train_scale import Start, inherits
@@ -58,55 +58,73 @@ class _Work(NamedTuple):
 
 
 class GroupTrainer:
-    """Takes consecutive members of one group through all scales.
+    """Takes consecutive members of one group through all scales, on the calling thread's devices.
 
     All ranges are of places in the group, as in the names of its checkpoints.
     """
 
     def __init__(
         self,
-        compiler: Compiler,
+        bucket: Bucket,
         members: Sequence[Member],
         images: Sequence[Image],
         folder: pathlib.Path,
         pace: Pace,
         monitor: Monitor,
-        watch: Watch,
+        stop: StopSign,
     ):
         """`members` are consecutive ones of a group; `images` are theirs, in the same order."""
-        self._compiler, self._bucket = compiler, compiler.bucket
+        self._bucket, self._compiler = bucket, Compiler(bucket)
         self._members, self._images = members, images
-        self._pace, self._monitor, self._watch = pace, monitor, watch
+        self._pace, self._monitor, self._stop = pace, monitor, stop
         self._places = range(members[0].index, members[-1].index + 1)
         self._store = Store(finished.group_folder(folder, members[0].group))
         self._keys = member_keys(self._bucket.config.seed, members)
         self._hypers = hypers(self._bucket.config, members)
-        self._last_save = time.monotonic()
+        self._last_save = 0.0
 
-    def run(self) -> None:
-        """Trains whatever is not finished yet."""
+    def prepare(self) -> None:
+        """Starts compiling what `run` needs first."""
+        self._compiler.prefetch(self._finished(), len(self._members))
+
+    def run(self, ends_soon: Callable[[], None]) -> None:
+        """Trains whatever is not finished yet; calls `ends_soon` as the last scale begins."""
         bucket, size = self._bucket, len(self._members)
         scales_in_all = bucket.pyramid.num_scales
-        done = finished.finished_scales(self._store, self._places, scales_in_all)
+        done = self._finished()
+        self._last_save = time.monotonic()
         self._compiler.prefetch(done, size)
         reals = pyramids(bucket, self._images)
         scales = [finished.restore_scale(self._store, bucket, n, self._places) for n in range(done)]
-        self._monitor.start_group(done)
+        self._monitor.start_group(self._members, done)
         for scale in range(done, scales_in_all):
             started = time.monotonic()
             programs = self._compiler.programs(scale, size)
-            self._monitor.compiled(scale, time.monotonic() - started)
+            self._monitor.compiled(self._members, scale, time.monotonic() - started)
             self._compiler.prefetch(scale + 1, size)
+            if scale == scales_in_all - 1:
+                ends_soon()
             for work in self._left(scale, programs.members):
                 piece = _Slice(scale, work.members, self._places, programs)
                 start = self._start(piece, reals[scale], scales)
                 self._train(piece, start, [s.frozen for s in scales], work)
+            self._compiler.forget(scale)
             self._store.wait()
             # Read back rather than kept: slices of this run and those finished in earlier ones then
             # come together in one way, and a scale that cannot be read is noticed before the next.
             scales.append(finished.restore_scale(self._store, bucket, scale, self._places))
             self._monitor.scale_done(bucket, self._members, scale, scales)
         self._store.close()
+        self._monitor.end_group(self._members)
+        self.close()
+
+    def close(self) -> None:
+        """Gives back what was compiled, and stops compiling."""
+        self._compiler.close()
+
+    def _finished(self) -> int:
+        scales = self._bucket.pyramid.num_scales
+        return finished.finished_scales(self._store, self._places, scales)
 
     def _left(self, scale: int, width: int) -> list[_Work]:
         """What is left to do at a scale, in pieces of at most `width` members."""
@@ -155,7 +173,7 @@ class GroupTrainer:
         self._monitor.resumed(piece.scale, members, step)
         chunk = 1
         while step < steps:
-            if reason := self._watch.reason_to_stop():
+            if reason := self._stop.reason_to_stop():
                 if step > saved_step:
                     self._save(piece, sharding.to_host(state, len(members)), step)
                 self._store.close()

@@ -11,6 +11,7 @@ metrics_0001.jsonl, tensorboard/_0001 and so on, and the bar shows the first one
 """
 
 import pathlib
+import threading
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -35,27 +36,41 @@ _SAMPLES = 4  # samples per member in a picture
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed} passed, {remaining} left{postfix}"
 
 
+class _Group:
+    """What the monitor knows of a group: what it costs and, while it trains, where it is."""
+
+    def __init__(self, members: Sequence[Member], costs: Sequence[float]):
+        """`costs` are those of an iteration of one member, by scale."""
+        self.members, self.costs = len(members), costs
+        self.running = False
+        self.scale, self.step, self.rate = 0, 0, 0.0
+        self.together = self.members  # of a slice
+        self.metrics: dict[str, np.ndarray] = {}
+
+
 class Monitor:
-    """Is told what happens while a fleet trains, and writes it into the work folder."""
+    """Is told what happens while a fleet trains, and writes it into the work folder.
+
+    Groups that train beside each other tell it from threads of their own.
+    """
 
     def __init__(self, folder: str | pathlib.Path, *, quiet: bool = False):
         """`quiet` leaves out the progress bar and the pictures."""
         self._folder, self._quiet = pathlib.Path(folder), quiet
         self._bar: tqdm.tqdm | None = None
-        self._costs: list[list[float]] = []
-        self._group = -1
+        self._groups: dict[int, _Group] = {}
         self._iterations = 0
+        self._lock = threading.Lock()  # of all of the above, and of what is written
 
     def start(self, config: Config, groups: Sequence[tuple[Pyramid, Sequence[Member]]]) -> None:
         """Before the first group; `groups` are those with something left to train."""
-        self._config = config
-        self._costs = [
-            [relative_cost(config, plan, n) for n in range(plan.num_scales)] for plan, _ in groups
-        ]
-        self._sizes = [len(members) for _, members in groups]
+        self._config, self._groups = config, {}
+        for plan, members in groups:
+            costs = [relative_cost(config, plan, n) for n in range(plan.num_scales)]
+            self._groups[members[0].group] = _Group(members, costs)
         if not groups:
             return
-        work = [size * sum(costs) for size, costs in zip(self._sizes, self._costs, strict=True)]
+        work = [group.members * sum(group.costs) for group in self._groups.values()]
         total = config.steps_per_scale * sum(work)
         process = sharding.process()
         self._bar = tqdm.tqdm(total=total, bar_format=_BAR, disable=self._quiet or process > 0)
@@ -63,19 +78,30 @@ class Monitor:
         self._lines = _open_lines(self._folder / f"metrics{own}.jsonl")
         self._board = open_board(self._folder / "tensorboard" / own)
 
-    def start_group(self, scales: int) -> None:
-        """A new group starts, whose first `scales` scales were finished before."""
-        self._group += 1
-        costs = self._costs[self._group][:scales]
-        self._advance(self._config.steps_per_scale * self._sizes[self._group] * sum(costs))
+    def start_group(self, members: Sequence[Member], scales: int) -> None:
+        """A group starts, whose first `scales` scales were finished before."""
+        with self._lock:
+            group = self._groups[members[0].group]
+            group.running = True
+            self._advance(self._config.steps_per_scale * group.members * sum(group.costs[:scales]))
 
-    def compiled(self, scale: int, seconds: float) -> None:
+    def end_group(self, members: Sequence[Member]) -> None:
+        """A group has finished all scales."""
+        with self._lock:
+            self._groups[members[0].group].running = False
+
+    def compiled(self, members: Sequence[Member], scale: int, seconds: float) -> None:
         """The programs of a scale are ready, after `seconds` of waiting for them."""
-        self._lines.write(to_json({"scale": scale, "compile_wait_s": round(seconds, 3)}) + "\n")
+        line = {"group": members[0].group, "scale": scale, "compile_wait_s": round(seconds, 3)}
+        with self._lock:
+            self._lines.write(to_json(line) + "\n")
 
     def resumed(self, scale: int, members: Sequence[Member], step: int) -> None:
         """Training of these members at a scale starts at iteration `step`."""
-        self._advance(step * self._cost(scale, members))
+        with self._lock:
+            group = self._groups[members[0].group]
+            group.scale, group.step, group.together = scale, step, len(members)
+            self._advance(step * self._cost(scale, members))
 
     def chunk(
         self,
@@ -88,48 +114,42 @@ class Monitor:
     ) -> None:
         """Iterations `start` to `stop` are done; `metrics` holds a mean per member."""
         rate = (stop - start) / seconds
+        lines = []
         for n, member in enumerate(members):
             row = {name: metrics[name][n] for name in METRICS}
             line = {"member": member.name, "scale": scale, "step": stop, "steps_per_s": rate}
-            self._lines.write(to_json({**line, **row}) + "\n")
-        self._lines.flush()
-        self._iterations += stop - start
-        for name in METRICS:
-            values = metrics[name][np.isfinite(metrics[name])]
-            for q, label in ((0.1, "p10"), (0.5, "median"), (0.9, "p90")):
-                if len(values):
-                    tag = f"scale_{scale}/{name}/{label}"
-                    self._board.add_scalar(tag, np.quantile(values, q), self._iterations)
-        self._board.add_scalar("steps_per_s", rate, self._iterations)
-        if self._bar is not None:
-            scales = len(self._costs[self._group])
-            self._bar.set_description(
-                f"scale {scale + 1}/{scales}, step {stop}/{self._config.steps_per_scale}, "
-                f"{len(members)} members",
-                refresh=False,
-            )
-            self._bar.set_postfix_str(f"{rate:.1f} steps/s", refresh=False)
-        self._advance((stop - start) * self._cost(scale, members))
+            lines.append(to_json({**line, **row}) + "\n")
+        with self._lock:
+            self._lines.writelines(lines)
+            self._lines.flush()
+            self._iterations += stop - start
+            group = self._groups[members[0].group]
+            group.scale, group.step, group.rate = scale, stop, rate
+            group.together, group.metrics = len(members), metrics
+            self._plot(scale, rate)
+            self._describe()
+            self._advance((stop - start) * self._cost(scale, members))
 
     def scale_done(
         self, bucket: Bucket, members: Sequence[Member], scale: int, scales: Sequence[Any]
     ) -> None:
         """A group has finished a scale; `scales` are all its finished ones, stacked."""
         newest = scales[-1]
-        for n, member in enumerate(members):
-            line = {"member": member.name, "scale": scale, "finished": True}
-            amp = float(newest.frozen.noise_amp[n])
-            failed_at = int(newest.failed_at[n])
-            line |= {"noise_amp": amp} | ({"failed_at": failed_at} if failed_at >= 0 else {})
-            self._lines.write(to_json(line) + "\n")
-            if failed_at >= 0 and self._bar is not None:
-                self._bar.write(
-                    f"{member.source}: training went wrong at scale {scale}, iteration "
-                    f"{failed_at}; frozen there"
-                )
-        self._lines.flush()
-        amps = newest.frozen.noise_amp
-        self._board.add_scalar("noise_amp/median", float(np.median(amps)), scale)
+        with self._lock:
+            for n, member in enumerate(members):
+                line = {"member": member.name, "scale": scale, "finished": True}
+                amp = float(newest.frozen.noise_amp[n])
+                failed_at = int(newest.failed_at[n])
+                line |= {"noise_amp": amp} | ({"failed_at": failed_at} if failed_at >= 0 else {})
+                self._lines.write(to_json(line) + "\n")
+                if failed_at >= 0 and self._bar is not None:
+                    self._bar.write(
+                        f"{member.source}: training went wrong at scale {scale}, iteration "
+                        f"{failed_at}; frozen there"
+                    )
+            self._lines.flush()
+            amps = newest.frozen.noise_amp
+            self._board.add_scalar("noise_amp/median", float(np.median(amps)), scale)
         if not self._quiet and members[0].index == 0:
             self._picture(bucket, members, scale, scales)
 
@@ -157,8 +177,41 @@ class Monitor:
         path = folder / f"group_{members[0].group:04d}_scale_{scale:02d}.png"
         pictures.grid(path, rows, labels, ["reconstruction", *["sample"] * _SAMPLES])
 
+    def _plot(self, scale: int, rate: float) -> None:
+        """Quantiles over the groups that are at a scale, of what they told last."""
+        running = [group for group in self._groups.values() if group.running and group.metrics]
+        for name in METRICS:
+            told = [group.metrics[name] for group in running if group.scale == scale]
+            values = np.concatenate(told)
+            values = values[np.isfinite(values)]
+            for q, label in ((0.1, "p10"), (0.5, "median"), (0.9, "p90")):
+                if len(values):
+                    tag = f"scale_{scale}/{name}/{label}"
+                    self._board.add_scalar(tag, np.quantile(values, q), self._iterations)
+        self._board.add_scalar("steps_per_s", rate, self._iterations)
+
+    def _describe(self) -> None:
+        """Says in the bar where the groups in training are."""
+        if self._bar is None:
+            return
+        running = [group for group in self._groups.values() if group.running]
+        if len(running) == 1:
+            (group,) = running
+            where = (
+                f"scale {group.scale + 1}/{len(group.costs)}, "
+                f"step {group.step}/{self._config.steps_per_scale}"
+            )
+        else:
+            scales = [group.scale + 1 for group in running]
+            most = max(len(group.costs) for group in running)
+            where = f"{len(running)} groups, scales {min(scales)} to {max(scales)} of {most}"
+        members = sum(group.together for group in running)
+        self._bar.set_description(f"{where}, {members} members", refresh=False)
+        rate = sum(group.rate for group in running)
+        self._bar.set_postfix_str(f"{rate:.1f} steps/s", refresh=False)
+
     def _cost(self, scale: int, members: Sequence[Member]) -> float:
-        return self._costs[self._group][scale] * len(members)
+        return self._groups[members[0].group].costs[scale] * len(members)
 
     def _advance(self, cost: float) -> None:
         if self._bar is not None and cost:

@@ -5,15 +5,19 @@ import pathlib
 import warnings
 from collections.abc import Callable, Sequence
 
+import jax
+
 from data_pipeline.errors import InputWarning
+from singan_jax import backend
 from singan_jax.config import Config, validate
 from singan_jax.devices import sharding
 from singan_jax.devices.bucket import shared_bucket
 from singan_jax.devices.preemption import Watch
-from singan_jax.devices.programs import Compiler
-from singan_jax.fleet import division
+from singan_jax.fleet import division, schedule, teams
 from singan_jax.fleet.group import GroupTrainer, Pace
 from singan_jax.fleet.monitor import Monitor
+from singan_jax.fleet.schedule import Stage
+from singan_jax.fleet.teams import StopSign
 from singan_jax.images.read import Image
 from singan_jax.samples.trained import TrainedFleet
 from singan_jax.workdir import finished
@@ -22,7 +26,6 @@ from singan_jax.workdir.checkpoint import Store
 from singan_jax.workdir.enroll import enroll
 from singan_jax.workdir.record import Member, WorkdirError, locked, log_run, require_space
 
-Kind = tuple[tuple[int, int, int], int]
 Images = Sequence[Image] | Callable[[Sequence[Member]], Sequence[Image]]
 
 
@@ -73,25 +76,39 @@ def train_fleet(
         if groups and sharding.process() == 0:
             _tell(folder, groups)
         own = division.members_of_process(groups, config, sharding.process(), sharding.processes())
-        pixels = _read(images, own)
-        compilers = _compilers(config, own)
-        monitor.start(config, [(compilers[part[0].kind].bucket.pyramid, part) for part in own])
-        try:
-            for part in own:
-                compiler, given = compilers[part[0].kind], [pixels[m.name] for m in part]
-                GroupTrainer(compiler, part, given, folder, pace, monitor, watch).run()
-        finally:
-            for compiler in compilers.values():
-                compiler.close()
-            monitor.close()
+        _train(folder, config, own, _read(images, own), pace, monitor, StopSign(watch))
         watch.finish()
         return TrainedFleet(folder)
 
 
-def _compilers(config: Config, groups: Sequence[Sequence[Member]]) -> dict[Kind, Compiler]:
-    """A compiler for each kind of members, see `Member.kind`."""
-    kinds = {members[0].kind for members in groups}
-    return {kind: Compiler(shared_bucket(config, *kind)) for kind in kinds}
+def _train(
+    folder: pathlib.Path,
+    config: Config,
+    groups: Sequence[Sequence[Member]],
+    images: dict[str, Image],
+    pace: Pace,
+    monitor: Monitor,
+    stop: StopSign,
+) -> None:
+    """Trains this process' members on its devices."""
+    buckets = [shared_bucket(config, *group[0].kind) for group in groups]
+    monitor.start(config, [(b.pyramid, group) for b, group in zip(buckets, groups, strict=True)])
+    trainers: list[GroupTrainer] = []
+    try:
+        for bucket, group in zip(buckets, groups, strict=True):
+            own = [images[member.name] for member in group]
+            trainers.append(GroupTrainer(bucket, group, own, folder, pace, monitor, stop))
+        teams.train(_stages(config, groups), trainers, stop)
+    finally:
+        for trainer in trainers:
+            trainer.close()
+        monitor.close()
+
+
+def _stages(config: Config, groups: Sequence[Sequence[Member]]) -> list[Stage]:
+    """In which order groups train, and on which of this process' devices."""
+    loads = [schedule.Load(len(group), division.cost(config, group[0])) for group in groups]
+    return schedule.plan(loads, len(backend.devices()))
 
 
 def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) -> None:
@@ -108,7 +125,9 @@ def _prepare(folder: pathlib.Path, images: Images, config: Config, retry: bool) 
 def _tell(folder: pathlib.Path, groups: Sequence[Sequence[Member]]) -> None:
     """Records that a run begins, and warns of images that slow it down."""
     log_run(folder)
-    if told := division.about_sizes(groups):
+    if backend.backend() == "cpu":
+        return  # members train one by one anyway
+    if told := division.about_sizes(groups, jax.device_count()):
         warnings.warn(told, InputWarning, stacklevel=3)
 
 

@@ -29,6 +29,12 @@ def image(seed, size=(17, 19), channels=3):
     return Image(f"image{seed}", f"image{seed}.png", pixels.astype(np.uint8))
 
 
+def named(text):
+    """The image of a seed, as 3, or of a seed and a size, as 3:17x18."""
+    seed, _, size = text.partition(":")
+    return image(int(seed), tuple(map(int, size.split("x")))) if size else image(int(seed))
+
+
 def weights(folder):
     """Every finished array of every member: {name: {path: array}}."""
     import jax
@@ -44,12 +50,12 @@ def weights(folder):
 
 
 def main():
-    """Arguments: work folder, JSON of config changes, number of devices, seeds of the images."""
-    folder, changes, devices, *seeds = sys.argv[1:]
+    """Arguments: work folder, JSON of config changes, number of devices, images as `named`."""
+    folder, changes, devices, *names = sys.argv[1:]
     singan_jax.configure_jax(cpu_devices=int(devices))
     config = singan_jax.Config(**{**CONFIG.to_dict(), **json.loads(changes)})
     pace = singan_jax.Pace(chunk_seconds=0.1, checkpoint_seconds=0.0)
-    images = [image(int(seed)) for seed in seeds]
+    images = [named(name) for name in names]
     singan_jax.train_fleet(images, config, pathlib.Path(folder), pace=pace)
 
 

@@ -56,13 +56,13 @@ def free_port():
 
 
 def main():
-    """Arguments: work folder, devices, coordinator, processes, which of them, seeds of images."""
+    """Arguments: work folder, devices, coordinator, processes, which of them, images as `named`."""
     folder, devices, coordinator, processes, number, *seeds = sys.argv[1:]
     singan_jax.configure_jax(cpu_devices=int(devices))
     if int(processes) > 1:
         hosts.join("auto", coordinator, int(processes), int(number))
     pace = singan_jax.Pace(chunk_seconds=0.1, checkpoint_seconds=0.0)
-    images = [tiny.image(int(seed)) for seed in seeds]
+    images = [tiny.named(seed) for seed in seeds]
 
     def some(members):
         assert sharding.process() > 0

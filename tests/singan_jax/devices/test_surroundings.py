@@ -42,14 +42,22 @@ def test_the_memory_of_cpus_is_what_the_container_grants(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "of_each", "told"),
-    [(8, 1, True), (4, 2, True), (3, 1, False), (1, 300, False), (4, 16, False)],
+    ("sizes", "of_each", "devices", "told"),
+    [
+        (8, 1, 1, True),
+        (4, 2, 1, True),
+        (3, 1, 1, False),
+        (1, 300, 1, False),
+        (4, 16, 1, False),
+        (8, 1, 8, False),
+        (9, 1, 8, True),
+    ],
 )
-def test_images_of_many_sizes_are_told_of(sizes, of_each, told):
+def test_images_of_many_sizes_are_told_of(sizes, of_each, devices, told):
     groups = [
         [Member(f"{side}{n}", "", "", (20 + side, 20, 3), 8, {}, side, n) for n in range(of_each)]
         for side in range(sizes)
     ]
-    line = division.about_sizes(groups)
+    line = division.about_sizes(groups, devices)
     assert line.startswith(f"{sizes * of_each} images of {sizes} sizes: ") is told
     assert bool(line) is told

@@ -203,7 +203,7 @@ def members(sizes_and_counts):
 
 
 def cost(member):
-    return division._cost(tiny_hosts.CONFIG, member)
+    return division.cost(tiny_hosts.CONFIG, member)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])

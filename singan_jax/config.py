@@ -51,7 +51,7 @@ class Config:
       compute_dtype: float32, or bfloat16 for the convolutions; weights, norms, losses, penalty and
         optimisers stay float32.
       precision: how an accelerator multiplies float32 numbers in the convolutions: "fast", rounded
-        to bfloat16 (TPU) or TF32 (GPU); "balanced", so in weight gradients only; "exact". A CPU
+        to bfloat16 (TPU) or TF32 (GPU); "balanced", so in backward passes only; "exact". A CPU
         is always exact. (See `singan_jax.conv.precision` for what each costs.)
       divergence_limit: a member whose critic or reconstruction loss exceeds this in absolute
         value is frozen; healthy values stay below about 100.

@@ -80,17 +80,18 @@ def choose(
 
 
 class _How(NamedTuple):
-    """What a map is told beside its arrays; see `convolve`."""
+    """What a map is told beside its arrays: see `convolve`, and whether it derives another."""
 
     pad: int
     implementation: Implementation | None
     strips: Strips | None
     precision: Precision
+    backward: bool = False
 
     def of_transposed(self) -> "_How":
         """For the input gradient, whose input is the output's gradient."""
         strips = self.strips and self.strips.taller(2 * self.pad - 2)
-        return self._replace(pad=2 - self.pad, strips=strips)
+        return self._replace(pad=2 - self.pad, strips=strips, backward=True)
 
     def masked(self, x: jax.Array) -> jax.Array:
         """An input without what belongs to no image."""
@@ -147,7 +148,7 @@ def weight_gradient(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x: jax.Array, w: jax.Array, how: _How) -> jax.Array:
     chosen = how.implementation or choose("convolve", w.shape[2], w.shape[3], x.dtype)
-    with products_of("convolve", how.precision):
+    with products_of(backward=how.backward, precision=how.precision):
         if not how.strips:
             return CONVOLVE[chosen](x, w, how.pad)
         y = CONVOLVE[chosen](how.strips.extended(x, how.pad), w, 0)
@@ -157,7 +158,7 @@ def _convolve(x: jax.Array, w: jax.Array, how: _How) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _weight_gradient(x: jax.Array, g: jax.Array, how: _How) -> jax.Array:
     chosen = how.implementation or choose("weight_gradient", x.shape[3], g.shape[3], x.dtype)
-    with products_of("weight_gradient", how.precision):
+    with products_of(backward=True, precision=how.precision):
         if not how.strips:
             return WEIGHT_GRADIENT[chosen](x, g, how.pad)
         return WEIGHT_GRADIENT[chosen](how.strips.extended(x, how.pad), g, 0)
@@ -185,7 +186,9 @@ def _weight_gradient_fwd(x: jax.Array, g: jax.Array, how: _How) -> tuple[jax.Arr
 
 def _weight_gradient_bwd(how: _How, residuals: _Pair, w: jax.Array) -> _Pair:
     x, g = residuals
-    return _convolve(g, _transposed(w), how.of_transposed()), _convolve(x, w, how)
+    return _convolve(g, _transposed(w), how.of_transposed()), _convolve(
+        x, w, how._replace(backward=True)
+    )
 
 
 _convolve.defvjp(_convolve_fwd, _convolve_bwd)

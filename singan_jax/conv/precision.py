@@ -4,20 +4,20 @@ A TPU multiplies bfloat16 (8 significant bits), an H100's fast units TF32 (11 bi
 with float32 unless told otherwise is to round it to that. A CPU multiplies float32, whatever is
 asked for here.
 
-The gradient penalty does not bear the rounding: it is differentiated through the slopes of
-LeakyReLU at each pixel, and a rounded activation lands on the other slope. Against the original
-code's recorded numbers (relative L2 error of all gradients of a network; products rounded as the
-devices do):
+The layers' values do not bear the rounding: where one is near zero it lands on the other slope of
+LeakyReLU, and all gradients behind it change, most those of the gradient penalty, which is
+differentiated twice. Products of the backward pass do: their errors stay what they are. Against the
+original code's recorded numbers (relative L2 error of all gradients of a network; products rounded
+as the devices do):
 
-    rounded                      penalty's gradient   critic's   generator's
-    nothing                              1e-6           2e-6        5e-7
-    all products to bfloat16             15 %           11 %        4.4 %
-    all products to TF32                  10 %           6 %        0.8 %
-    weight gradients to bfloat16          0.16 %         0.28 %     0.17 %
-    all in three passes of bfloat16      2e-5           1e-5        1e-5
-
-So convolutions need more than one pass, and weight gradients, of which nothing else is computed
-but a step of Adam, do not.
+    rounded                                penalty's gradient   critic's   generator's
+    nothing                                        1e-6           2e-6        5e-7
+    all products to bfloat16                       15 %           11 %        4.4 %
+    all products to TF32                            10 %           5 %        0.8 %
+    those of the forward pass to bfloat16          15 %           11 %        4.4 %
+    those of the backward pass to bfloat16          0.4 %          0.4 %      0.3 %
+    those of the backward pass to TF32              0.06 %         0.06 %     0.04 %
+    all in three passes of bfloat16                2e-5           1e-5        1e-5
 """
 
 import contextlib
@@ -31,25 +31,23 @@ Precision = Literal["fast", "balanced", "exact"]
 """How the products of float32 arrays are made.
 
 `fast`: rounded to bfloat16 on a TPU, TF32 on a GPU, in one pass.
-`balanced`: so for weight gradients; convolutions and their input gradients in three passes of
-  bfloat16 on a TPU, which are right to 16 bits or more, and in float32 on a GPU.
+`balanced`: so in the backward pass; in the forward pass in three passes of bfloat16 on a TPU, which
+  are right to 16 bits, and in float32 on a GPU.
 `exact`: in six passes on a TPU, which is float32's precision, and in float32 on a GPU.
 """
 
-_Map = Literal["convolve", "weight_gradient"]
 
-
-def products_of(name: _Map, precision: Precision) -> contextlib.AbstractContextManager[None]:
+def products_of(*, backward: bool, precision: Precision) -> contextlib.AbstractContextManager[None]:
     """A context in which JAX traces the products of a map for the devices at hand.
 
     Args:
-      name: `convolve` or `weight_gradient`.
+      backward: whether the map is one of a backward pass.
       precision: see `Precision`.
     """
     device = backend()
     if device == "cpu":  # knows but one way
         return contextlib.nullcontext()
-    if precision == "fast" or (precision == "balanced" and name == "weight_gradient"):
+    if precision == "fast" or (precision == "balanced" and backward):
         return jax.default_matmul_precision("default")
     three_passes = device == "tpu" and precision == "balanced"
     return jax.default_matmul_precision("high" if three_passes else "highest")

@@ -39,10 +39,10 @@ def precisions(equation):
         ("cpu", "fast", [None] * 3),
         ("cpu", "exact", [None] * 3),
         ("tpu", "fast", ["default"] * 3),
-        ("tpu", "balanced", ["high", "high", "default"]),
+        ("tpu", "balanced", ["high", "default", "default"]),
         ("tpu", "exact", ["highest"] * 3),
         ("gpu", "fast", ["default"] * 3),
-        ("gpu", "balanced", ["highest", "highest", "default"]),
+        ("gpu", "balanced", ["highest", "default", "default"]),
         ("gpu", "exact", ["highest"] * 3),
     ],
 )

@@ -65,6 +65,8 @@ from launch.benchmarks import (
 from launch.benchmarks.chips import NOTE
 from launch.benchmarks.timing import FASTEST, SLOWEST
 from singan_jax import runtime
+from singan_jax.backend import backend
+from singan_jax.conv import choice
 
 TPU = flags.DEFINE_string(
     "tpu", "v5e:2x2", "slice that the suite tpu is for, such as v6e:2x2, v4:2x2x1 or v5p:2x2x1"
@@ -117,6 +119,12 @@ CHOSEN = flags.DEFINE_multi_enum(
 PEER = flags.DEFINE_enum("peer", None, ["torch"], "measure this beside ours, where a suite can")
 REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each, after one to warm up", lower_bound=1)
 JSON = path_flags.DEFINE_path("json", None, "file for the results, the machine and the versions")
+WRITE_TABLE = flags.DEFINE_bool(
+    "write_table",
+    False,
+    "have training on devices of this kind use the implementations that suite conv finds fastest; "
+    "results then differ from those of other implementations by rounding",
+)
 PLOT = path_flags.DEFINE_path("plot", None, "PNG file for bars of the results")
 
 
@@ -126,6 +134,7 @@ def main() -> None:
         if not pathlib.Path(path).absolute().parent.is_dir():
             raise singan_jax.InputError(f"{path}: its folder does not exist; make it first")
     singan_jax.configure_jax()
+    _check_table()
     suites: dict[str, list[dict[str, Any]]] = {}
     for suite, run in SUITES.items():
         if suite in CHOSEN.value:
@@ -136,6 +145,9 @@ def main() -> None:
                 print("  " + ", ".join(f"{k} {v}" for k, v in _shown(row).items()), flush=True)
             table = pd.DataFrame([_shown(row) for row in rows]).fillna("")
             print(table.to_string(index=False), flush=True)
+    if WRITE_TABLE.value:
+        written = choice.keep(conv.fastest(suites["conv"]))
+        print(f"{written}: training on this device uses these from now on; remove it to undo that")
     machine = _machine()  # uses the devices
     if JSON.value:
         notes = {suite: NOTE for suite in suites if suite in _ESTIMATES}
@@ -145,6 +157,18 @@ def main() -> None:
         versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
         note = f"{machine['cpus']} x {machine['cpu']}; {', '.join(machine['devices'])}; {versions}"
         plot.write(pathlib.Path(PLOT.value), suites, note)
+
+
+def _check_table() -> None:
+    """Raises before hours of measuring what would stop a table from being written."""
+    if not WRITE_TABLE.value:
+        return
+    if "conv" not in CHOSEN.value:
+        raise singan_jax.InputError("`write_table`: suite conv measures it; name that in `suites`")
+    if backend() == "tpu":
+        raise singan_jax.InputError(
+            "`write_table`: on a TPU members train in packs, which suite conv does not measure"
+        )
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:

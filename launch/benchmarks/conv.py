@@ -1,19 +1,26 @@
 """Throughput of each implementation of the convolution, beside the machine's matrix product.
 
-One device, one member. FLOPs count the products that the result needs, 2 * 9 * C_in * C_out a
+One device. On a CPU, which trains one member at a time, one member; elsewhere many side by side,
+each with its own weights. FLOPs count the products that the result needs, 2 * 9 * C_in * C_out a
 pixel, not what an implementation spends on borders.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pandas as pd
 from jax import lax
 
 from launch.benchmarks.timing import Timing, measure
 from singan_jax import conv
+from singan_jax.backend import backend
+from singan_jax.conv import choice
+from singan_jax.conv.implementations import Implementation
 from singan_jax.devices import sharding
 
 # (images in the batch, side of the output, input channels, output channels)
@@ -24,37 +31,51 @@ LAYERS = (
     *((1, 64, *channels) for channels in ((3, 32), (32, 3), (32, 1), (3, 64), (64, 3), (64, 1))),
 )
 
+_MEMBERS = 32  # side by side on a GPU or TPU
+
 
 def run(repeats: int, peer: bool) -> Iterator[dict[str, Any]]:
     """Yields a row per layer, map and implementation; `share` is of the matrix product's rate.
 
     The last rows are both gradients of one layer of eight members, each with its own weights.
     """
+    members = () if backend() == "cpu" else (_MEMBERS,)
     product = _gemm(repeats)
     peak = product.median
     yield {"map": "matrix product 1024", **product.row("gflops"), "share": 1.0}
     for batch, side, c_in, c_out in LAYERS:
-        x = jax.random.normal(jax.random.key(0), (batch, side + 2, side + 2, c_in))
-        w = jax.random.normal(jax.random.key(1), (3, 3, c_in, c_out))
-        g = jax.random.normal(jax.random.key(2), (batch, side, side, c_out))
-        flops = 2 * 9 * c_in * c_out * batch * side**2
+        x = jax.random.normal(jax.random.key(0), (*members, batch, side + 2, side + 2, c_in))
+        w = jax.random.normal(jax.random.key(1), (*members, 3, 3, c_in, c_out))
+        g = jax.random.normal(jax.random.key(2), (*members, batch, side, side, c_out))
+        flops = 2 * 9 * c_in * c_out * batch * side**2 * math.prod(members)
         for name, op, arguments in (
             ("convolve", conv.convolve, (x, w)),
             ("weight_gradient", conv.weight_gradient, (x, g)),
         ):
             for implementation in conv.IMPLEMENTATIONS:
                 call = functools.partial(op, implementation=implementation)
+                call = jax.vmap(call) if members else call
                 timing = _looped(call, arguments, max(2, int(2e9 / flops)), repeats)
                 rate = timing.rate(flops / 1e9)
                 yield {
                     "map": name,
                     "layer": f"{batch}x{side}x{side} {c_in}->{c_out}",
+                    "row": choice.row_of(name, c_in, c_out),
+                    "members": math.prod(members),
                     "implementation": implementation,
                     "chosen": implementation == conv.choose(name, c_in, c_out),
                     **rate.row("gflops"),
                     "share": rate.median / peak,
                 }
     yield from _fleet_gradient(repeats, peak, peer)
+
+
+def fastest(rows: Iterable[Mapping[str, Any]]) -> dict[str, Implementation]:
+    """A table of what had the highest rate in `run`'s rows: over layers, their geometric mean."""
+    found = pd.DataFrame([row for row in rows if "row" in row])
+    found["log"] = np.log(found["gflops"])
+    means = found.groupby(["row", "implementation"])["log"].mean().unstack()
+    return means.idxmax(axis=1).to_dict()
 
 
 def _fleet_gradient(repeats: int, peak: float, peer: bool) -> Iterator[dict[str, Any]]:

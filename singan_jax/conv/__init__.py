@@ -10,26 +10,23 @@ that are each other's transposes:
     weight_gradient(x, g)     w'[k] = sum_p x[p + k] g[p]
 
 Each of them is computed by one of several implementations, all equal up to rounding; `choose` picks
-one for a layer from a table measured per backend (see `table`).
+one for a layer from a table (see `choice`).
 
     implementations   all by name; im2col and shift_add
     direct            left to XLA, in the forms in which it is fast
     winograd          with half the products
+    choice            which of them is used where
     precision         how exactly accelerators multiply
     strips            images cut into strips, for TPUs
-    table.json        which of them is used where
+    table.json        the choices for each kind of device
 """
 
 import functools
-import json
-import pathlib
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jax.typing import DTypeLike
 
-from singan_jax.backend import Backend, backend
+from singan_jax.conv.choice import choose
 from singan_jax.conv.implementations import CONVOLVE, WEIGHT_GRADIENT, Implementation
 from singan_jax.conv.precision import Precision, products_of
 from singan_jax.conv.strips import Strips
@@ -37,44 +34,6 @@ from singan_jax.conv.strips import Strips
 IMPLEMENTATIONS: tuple[Implementation, ...] = tuple(CONVOLVE)
 
 _Pair = tuple[jax.Array, jax.Array]
-_NARROW_MAX_CHANNELS = (
-    4  # sides of a layer with this many channels or fewer are "narrow" in the table
-)
-_WINOGRAD_MIN_CHANNELS = 32  # channels from which "winograd" is used where the table has it
-
-
-@functools.cache
-def table() -> dict[str, dict[str, Implementation]]:
-    """The choices, `{backend: {"<map>:<in>-><out>": implementation}}`.
-
-    `<map>` is `convolve` or `weight_gradient`; a side is `narrow` (images, score maps) or `wide`.
-    The choices for CPU were measured, with `python -m launch.benchmark --suites=conv`; those for
-    GPU and TPU are estimates.
-    """
-    text = (pathlib.Path(__file__).parent / "table.json").read_text()
-    return json.loads(text)
-
-
-def choose(
-    name: str, c_in: int, c_out: int, dtype: DTypeLike = float, device: Backend | None = None
-) -> Implementation:
-    """The implementation for one map of one layer, from the table.
-
-    Args:
-      name: `convolve` or `weight_gradient`.
-      c_in: input channels.
-      c_out: output channels.
-      dtype: of the arrays.
-      device: `cpu`, `gpu` or `tpu`; that of the devices at hand where None.
-    """
-    rows = table()[device or backend()]
-    sides = ["narrow" if c <= _NARROW_MAX_CHANNELS else "wide" for c in (c_in, c_out)]
-    chosen = rows[f"{name}:{sides[0]}->{sides[1]}"]
-    # Winograd compiles twice as long, for little gain between few channels; and the sums inside
-    # are larger than the results, which leaves too little of bfloat16's 8 bits.
-    too_small = min(c_in, c_out) < _WINOGRAD_MIN_CHANNELS or dtype == jnp.bfloat16
-    return "direct" if chosen == "winograd" and too_small else chosen
-
 
 # --- the maps, each with its derivative -------------------------------------------------------
 

@@ -31,7 +31,7 @@ class Packs(NamedTuple):
         return self.groups * self.at_once * self.layout.count
 
     @classmethod
-    def of(cls, members: int, width: int, size: tuple[int, int]) -> "Packs | None":
+    def of(cls, members: int, width: int, size: tuple[int, int], images: int = 1) -> "Packs | None":
         """For members of one device of a TPU; None elsewhere.
 
         A CPU trains one member after another, and on a GPU the members of a batch need no packing:
@@ -41,11 +41,12 @@ class Packs(NamedTuple):
           members: of one device.
           width: channels of the networks.
           size: (height, width) of the images.
+          images: how many of each member lie in a batch.
         """
         if backend() != "tpu":
             return None
         packs = -(-members // max(1, _LANES // width))
-        at_once = min(_PACKS, max(1, _PIXELS // (size[0] * size[1])))
+        at_once = min(_PACKS, max(1, _PIXELS // (images * size[0] * size[1])))
         groups = -(-packs // at_once)
         at_once = -(-packs // groups)
         side_by_side = -(-members // (groups * at_once))

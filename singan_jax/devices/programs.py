@@ -17,6 +17,7 @@ from singan_jax.devices import sharding
 from singan_jax.devices.bucket import Bucket
 from singan_jax.devices.packs import Packs
 from singan_jax.scale import train_scale
+from singan_jax.scale.layout import PLAIN, Layout
 
 _MEMORY_SHARE = 0.85  # of a device's memory that programs and their arguments may take
 
@@ -99,17 +100,19 @@ def chunk_program(bucket: Bucket, scale: int, members: int) -> Any:
     """The `ScalePrograms.chunk` of a scale, whether or not a device has the memory for it."""
     shapes = bucket.shapes[scale]
     scales = tuple(s.frozen for s in bucket.shapes[:scale])
-    of_device = members // sharding.padded_size(1)
-    packs = Packs.of(of_device, bucket.config.width(scale), bucket.pyramid.sizes[scale])
-    if packs:
-        chunk = functools.partial(
-            train_scale.train_pack, bucket.config, bucket.pyramid, scale, packs.layout
-        )
-    else:
-        chunk = functools.partial(train_scale.train_chunk, bucket.config, bucket.pyramid, scale)
+    chunk = functools.partial(_chunk, bucket, scale)
+    width, size = bucket.config.width(scale), bucket.pyramid.sizes[scale]
+    packs = functools.partial(Packs.of, width=width, size=size)
     spread = sharding.over_members(chunk, shared=2, donate=(2,), packs=packs)
     count = sharding.scalar_spec(jnp.int32)
     return compiled(spread, members, scales, shapes.task, shapes.state, shared=(count, count))
+
+
+def _chunk(bucket: Bucket, scale: int, *arguments: Any, layout: Layout = PLAIN) -> Any:
+    settings = bucket.config, bucket.pyramid, scale
+    if layout.members:
+        return train_scale.train_pack(*settings, layout, *arguments)
+    return train_scale.train_chunk(*settings, *arguments)
 
 
 @backend.cached(64)

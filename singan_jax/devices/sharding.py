@@ -13,6 +13,7 @@ A thread may keep to some of the devices (`on`), so that several threads train b
 """
 
 import atexit
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ def over_members(
     function: Callable[..., Any],
     shared: int = 0,
     donate: tuple[int, ...] = (),
-    packs: Packs | None = None,
+    packs: Callable[[int], Packs | None] | None = None,
 ) -> Any:
     """Runs a function of one member for a whole fleet.
 
@@ -111,7 +112,8 @@ def over_members(
         too, are common to all members.
       shared: how many those are.
       donate: indices of arguments whose memory the result may take over.
-      packs: how `function`, which then is one of P members, (P, ...), is run for all of a device.
+      packs: how so many members of a device are gathered into packs, if they are; `function` then
+        takes and returns what belongs to the P members of one, (P, ...), and is told `layout`.
 
     Returns:
       A jitted function of the same arguments with a leading fleet axis (a multiple of the number
@@ -122,8 +124,9 @@ def over_members(
     def local(*arguments: Any) -> Any:
         split = len(arguments) - shared
         members, common = arguments[:split], arguments[split:]
-        if packs:
-            return _by_packs(packs, lambda *pack: function(*pack, *common), members)
+        if packs and (made := packs(len(jax.tree.leaves(members)[0]))):
+            of_pack = functools.partial(function, layout=made.layout)
+            return _by_packs(made, lambda *pack: of_pack(*pack, *common), members)
         if backend.backend() == "cpu":
             return jax.lax.map(lambda member: function(*member, *common), members)
         return jax.vmap(lambda *member: function(*member, *common))(*members)

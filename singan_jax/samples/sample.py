@@ -18,10 +18,13 @@ import numpy as np
 from singan_jax import backend
 from singan_jax.config import Config
 from singan_jax.devices import sharding
+from singan_jax.devices.packs import Packs
 from singan_jax.errors import InputError
 from singan_jax.samples.blocks import draw_blocks, map_or_vmap
 from singan_jax.scale import generate
 from singan_jax.scale.generate import FrozenScale
+from singan_jax.scale.isolation import isolated_images
+from singan_jax.scale.layout import PLAIN, Layout
 from singan_jax.scale.pyramid import Pyramid
 
 
@@ -113,12 +116,23 @@ def run(
     prev: jax.Array,
     noises: Sequence[jax.Array],
     first: int = 0,
+    layout: Layout = PLAIN,
 ) -> jax.Array:
     """The output of the last scale, (N, H, W, C), at the plan's size; see `generate.run_scales`."""
+    settings = plan.config, plan.pyramid
     sizes = [plan.prev_size(n) for n in range(len(plan.pyramid.sizes))]
     return generate.run_scales(
-        plan.config, plan.pyramid, scales, noises, prev, first=first, prev_sizes=sizes
+        *settings, scales, noises, prev, first=first, prev_sizes=sizes, layout=layout
     )[-1]
+
+
+def _noises(
+    plan: SamplePlan, scales: Sequence[FrozenScale], key: jax.Array, index: jax.Array
+) -> list[jax.Array]:
+    """The (1, h, w, 1 or C) maps of one sample, of each scale."""
+    coarse = scales[: plan.start_scale]
+    noises = [scale.z_rec[index % len(scale.z_rec)][None] for scale in coarse]
+    return noises + fresh_noise(plan, jax.random.fold_in(key, index))
 
 
 def sample_one(
@@ -136,11 +150,52 @@ def sample_one(
     Returns:
       (H, W, C) in about [-1, 1].
     """
-    coarse = scales[: plan.start_scale]
-    noises = [scale.z_rec[index % len(scale.z_rec)][None] for scale in coarse]
-    noises += fresh_noise(plan, jax.random.fold_in(key, index))
+    noises = _noises(plan, scales, key, index)
     prev = jnp.zeros((1, *generate.image_size(plan.config, noises[0]), plan.channels))
     return run(plan, scales, prev, noises)[0]
+
+
+def sample_pack(
+    plan: SamplePlan,
+    count: int,
+    layout: Layout,
+    scales: Sequence[FrozenScale],
+    keys: jax.Array,
+    firsts: jax.Array,
+) -> jax.Array:
+    """Samples of P members side by side, all as one batch.
+
+    Args:
+      plan: what to draw.
+      count: samples of each member.
+      layout: of a pack.
+      scales: the members' frozen scales, (P, ...).
+      keys: (P,) sampling keys.
+      firsts: (P,) indices of the first sample of each.
+
+    Returns:
+      (P, count, H, W, C), as `sample_one` gives them.
+    """
+
+    def of_member(
+        scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array
+    ) -> list[jax.Array]:
+        return jax.vmap(functools.partial(_noises, plan, scales, key))(first + jnp.arange(count))
+
+    maps = [maps[:, :, 0] for maps in jax.vmap(of_member)(scales, keys, firsts)]
+    noises = layout.pack(maps)  # (count, h, w, P * C)
+    channels = layout.count * plan.channels
+    prev = jnp.zeros((count, *generate.image_size(plan.config, noises[0]), channels))
+
+    def draw(scales: Sequence[FrozenScale]) -> jax.Array:
+        return run(plan, scales, prev, noises, layout=layout)
+
+    packed = layout.pack(tuple(scales))
+    images = isolated_images(layout, draw, packed, jax.eval_shape(draw, packed))
+    one_each = (layout.count, *images.shape[:-1], plan.channels)
+    like: Any = jax.ShapeDtypeStruct(one_each, images.dtype)
+    unpacked: jax.Array = layout.unpack(images, like)
+    return unpacked
 
 
 @backend.cached()
@@ -152,12 +207,19 @@ def program(plan: SamplePlan, count: int) -> Any:
       sample of each; it gives (members, count, H, W, C).
     """
 
-    def draw_member(scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array) -> jax.Array:
+    def draw_member(
+        scales: Sequence[FrozenScale], key: jax.Array, first: jax.Array, layout: Layout = PLAIN
+    ) -> jax.Array:
+        if layout.members:
+            return sample_pack(plan, count, layout, scales, key, first)
         return map_or_vmap(
             functools.partial(sample_one, plan, scales, key), first + jnp.arange(count)
         )
 
-    return sharding.over_members(draw_member)
+    last = plan.num_scales - 1  # most of the work is there
+    width, size = plan.config.width(last), plan.noise_size(last)
+    packs = functools.partial(Packs.of, width=width, size=size, images=count)
+    return sharding.over_members(draw_member, packs=packs)
 
 
 def sample_blocks(

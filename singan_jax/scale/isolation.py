@@ -1,7 +1,8 @@
 """Keeps a member that goes wrong from spoiling those that share its pack."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,24 +39,71 @@ def isolated(
       The state after it and the metrics, (P,); of members that are not healthy, the state as it
       was, and metrics of zero.
     """
-    members = jnp.arange(layout.count)
 
-    def attempt(carry: tuple) -> tuple:
-        number, _, after, metrics = carry
-        tried = state.healthy & ((number < 0) | (members == number))
-        new, found = step(*_without(layout, ~tried, scales, task, state))
-        sound = (layout.finite((found, _weights(new))) | ~tried).all()
-        after, metrics = layout.select(tried, (new, found), (after, metrics))
-        return number + 1, sound & (number < 0), after, metrics
-
-    def unfinished(carry: tuple) -> jax.Array:
-        number, sound, *_ = carry
-        return (number < 0) | (~sound & (number < layout.count))
+    def of_some(tried: jax.Array) -> tuple[Any, Any]:
+        new, metrics = step(*_without(layout, ~tried, scales, task, state))
+        return (new, metrics), (metrics, _weights(new))
 
     nothing = {name: jnp.zeros(state.healthy.shape) for name in METRICS}
-    first = (jnp.int32(-1), jnp.zeros((), bool), state, nothing)
-    *_, after, metrics = jax.lax.while_loop(unfinished, attempt, first)
-    return after, metrics
+    return _attempted(layout, of_some, state.healthy, (state, nothing))
+
+
+def isolated_images(
+    layout: Layout,
+    draw: Callable[[Sequence[FrozenScale]], jax.Array],
+    scales: Sequence[FrozenScale],
+    images: jax.ShapeDtypeStruct,
+) -> jax.Array:
+    """Images of a pack in which no member feels that another's are not finite, as `isolated`.
+
+    Args:
+      layout: of a pack.
+      draw: makes images of frozen scales.
+      scales: those of the pack.
+      images: shape and type of what is drawn.
+    """
+
+    def of_some(tried: jax.Array) -> tuple[jax.Array, jax.Array]:
+        drawn = draw(zeroed(layout, ~tried, scales))
+        return drawn, drawn
+
+    everyone = jnp.ones(layout.count, bool)
+    return _attempted(layout, of_some, everyone, jnp.zeros(images.shape, images.dtype))
+
+
+def _attempted(
+    layout: Layout, of_some: Callable[[jax.Array], tuple[T, Any]], members: jax.Array, before: T
+) -> T:
+    """What `of_some` of these members gives; of the others, what was before.
+
+    Args:
+      layout: of a pack.
+      of_some: computes without what other members bring in; gives its result, and what shows
+        whether that is finite.
+      members: which are wanted, (P,) of bool.
+      before: is kept of the others.
+    """
+    numbers = jnp.arange(layout.count)
+
+    def attempt(carry: tuple) -> tuple:
+        number, _, after = carry
+        tried = members & ((number < 0) | (numbers == number))
+        new, shown = of_some(tried)
+        sound = (layout.finite(shown) | ~tried).all()
+        return number + 1, sound & (number < 0), layout.select(tried, new, after)
+
+    def unfinished(carry: tuple) -> jax.Array:
+        number, sound, _ = carry
+        return (number < 0) | (~sound & (number < layout.count))
+
+    first = (jnp.int32(-1), jnp.zeros((), bool), before)
+    *_, after = jax.lax.while_loop(unfinished, attempt, first)
+    return after
+
+
+def zeroed(layout: Layout, which: jax.Array, tree: T) -> T:
+    """Zeros in place of what some members bring in."""
+    return layout.select(which, jax.tree.map(jnp.zeros_like, tree), tree)
 
 
 def _without(
@@ -66,10 +114,7 @@ def _without(
     state: ScaleState,
 ) -> tuple[Sequence[FrozenScale], Task, ScaleState]:
     """Zeros in place of what some members bring into products of the whole pack."""
-
-    def without(tree: T) -> T:
-        return layout.select(others, jax.tree.map(jnp.zeros_like, tree), tree)
-
+    without = functools.partial(zeroed, layout, others)
     real, rec_prev, noise_amp = without((task.real, task.rec_prev, task.noise_amp))
     generator, discriminator = (
         network._replace(variables=without(network.variables))

@@ -3,7 +3,7 @@
 Its files:
 
     fleet.json    config and members; written once, extended when images are added
-    runs.jsonl    one line per run: command, versions, devices
+    runs.jsonl    one line per run: command, versions, devices, implementations
     groups/0000/  checkpoints of a group of members of one shape (see `checkpoint`)
 """
 
@@ -19,6 +19,7 @@ from data_pipeline.files import locking
 from data_pipeline.files.writing import to_json, write_atomically
 from singan_jax import runtime
 from singan_jax.config import Config
+from singan_jax.conv import choice
 from singan_jax.errors import InputError
 
 FORMAT = 2
@@ -132,9 +133,10 @@ def write_record(folder: pathlib.Path, record: FleetRecord) -> None:
 
 
 def log_run(folder: pathlib.Path) -> None:
-    """Appends this process' command, versions and devices to runs.jsonl."""
+    """Appends this process' command, versions, devices and choices to runs.jsonl."""
+    run = {**runtime.provenance(), "convolutions": choice.table()}
     with (folder / "runs.jsonl").open("a") as file:
-        file.write(to_json(runtime.provenance()) + "\n")
+        file.write(to_json(run) + "\n")
 
 
 def require_space(folder: pathlib.Path, size: int) -> None:

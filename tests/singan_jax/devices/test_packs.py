@@ -33,11 +33,12 @@ def test_every_member_gets_its_own_result(members):
     """`over_members` by packs against NumPy, with members that do not fill the last one."""
     members *= sharding.padded_size(1)
 
-    def of_pack(x, y, shared):
+    def of_pack(x, y, shared, layout):
+        assert layout == Layout(3)
         assert x.shape == (3, 4)
         return x.sum(1) + shared, y * 2
 
-    program = sharding.over_members(of_pack, shared=1, packs=Packs(Layout(3), 2, 2))
+    program = sharding.over_members(of_pack, shared=1, packs=lambda _: Packs(Layout(3), 2, 2))
     x, y = np.arange(members * 4.0).reshape(-1, 4), np.arange(members)
     sums, doubled = program(*sharding.to_devices((x, y)), jnp.float32(0.5))
     np.testing.assert_allclose(sums, x.sum(1) + 0.5)

@@ -16,7 +16,8 @@ import pytest
 from pickles import Creates
 
 import singan_jax
-from singan_jax import InputError, conv, torch_files
+from singan_jax import InputError, torch_files
+from singan_jax.conv import choice
 from singan_jax.images.read import from_float, read_image
 from singan_jax.official import run as official
 from singan_jax.official import settings
@@ -109,7 +110,7 @@ def test_recorded_noise_gives_the_recorded_image(run, toolbox, case, start, scal
     # In one of the images a level may flip and spread over its finer scales: with Winograd's form,
     # and with the plain one on some processors.
     assert_replayed(replay(run, noises, scale_h), expected)
-    monkeypatch.setattr(conv, "_WINOGRAD_MIN_CHANNELS", 2**20)
+    monkeypatch.setattr(choice, "_WINOGRAD_MIN_CHANNELS", 2**20)
     jax.clear_caches()
     assert_replayed(replay(run, noises, scale_h), expected)
     monkeypatch.undo()

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from singan_jax import conv
 from singan_jax.config import Config
+from singan_jax.conv import choice
 from singan_jax.scale import generate, losses, networks, optimiser, train_scale, train_step
 from singan_jax.scale.networks import Discriminator, Generator, train_pass
 from singan_jax.scale.pyramid import Pyramid, build_pyramid, resize, resize_matrix
@@ -79,7 +79,7 @@ def implementation(request):
     jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "winograd":
-            patch.setattr(conv, "_WINOGRAD_MIN_CHANNELS", 1)
+            patch.setattr(choice, "_WINOGRAD_MIN_CHANNELS", 1)
         yield request.param
     jax.clear_caches()
 

@@ -81,6 +81,8 @@ def test_jobset_is_whole_and_uses_flags_that_exist(path, known):
     mounts = tuple(mount["mountPath"] for mount in container["volumeMounts"])
     assert given["images"].startswith(mounts)
     assert given["workdir"].startswith(mounts)
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environment["JAX_COMPILATION_CACHE_DIR"].startswith(mounts)
     if "gpu" in path.name:
         assert given["num_processes"] == str(job["parallelism"])
         name, worker = jobset["metadata"]["name"], replicated["name"]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers
 
+from singan_jax.backend import backend
 from singan_jax.config import Config
 from singan_jax.conv import convolve
 from singan_jax.conv.precision import Precision
@@ -71,24 +72,33 @@ class ImageNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
             return (x - mean.value) * (scale * jax.lax.rsqrt(var.value + _EPSILON)) + bias
-        if strips:
-            # The mean of squares, so that both means come out of the convolution that makes x.
-            batch_mean, pixels = strips.mean(x), strips.height * x.shape[2]
-            batch_var = jnp.maximum(strips.mean(jnp.square(x)) - jnp.square(batch_mean), 0)
+        mean_of = strips.mean if strips else _image_mean
+        pixels = (strips.height if strips else x.shape[1]) * x.shape[2]
+        batch_mean = mean_of(x)  # (N, 1, 1, C)
+        # Accelerators take the mean of squares, which reads x once; on a TPU, as it is made.
+        reads_once = strips or backend() != "cpu"
+        if reads_once:
+            batch_var = jnp.maximum(mean_of(jnp.square(x)) - jnp.square(batch_mean), 0)
         else:
-            batch_mean, pixels = x.mean((1, 2), keepdims=True), x.shape[1] * x.shape[2]
-            centred = x - batch_mean  # (N, 1, 1, C)
-            batch_var = jnp.square(centred).mean((1, 2), keepdims=True)
+            centred = x - batch_mean
+            batch_var = mean_of(jnp.square(centred))
         if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
             unbiased = batch_var * (pixels / (pixels - 1))
             for n in range(len(batch_mean)):
                 mean.value += _MOMENTUM * (batch_mean[n, 0, 0] - mean.value)
                 var.value += _MOMENTUM * (unbiased[n, 0, 0] - var.value)
         factor = scale * jax.lax.rsqrt(batch_var + _EPSILON)
+        if not reads_once:
+            return centred * factor + bias
+        offset = bias - batch_mean * factor
         if strips:
-            factor, offset = map(strips.repeated, (factor, bias - batch_mean * factor))
-            return x * factor + offset
-        return centred * factor + bias
+            factor, offset = map(strips.repeated, (factor, offset))
+        return x * factor + offset
+
+
+def _image_mean(x: jax.Array) -> jax.Array:
+    """Each image's mean over its pixels, (N, 1, 1, C)."""
+    return x.mean((1, 2), keepdims=True)
 
 
 def _convolve(

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import types
 
 import goldens_io as goldens
 import jax
@@ -9,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from singan_jax import conv
+from singan_jax import backend, conv
 from singan_jax.scale import losses
-from singan_jax.scale.networks import Discriminator, Generator, train_pass
+from singan_jax.scale.networks import Discriminator, Generator, ImageNorm, train_pass
 
 
 def rounded(bits):
@@ -137,3 +138,23 @@ def test_the_exact_one_is_float32(multiplying):
 def test_three_passes_are_right_to_sixteen_bits(multiplying):
     multiplying(three_passes, three_passes)
     assert 1e-6 < max(errors().values()) < 1e-4
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0, -10.0])
+def test_a_norm_that_reads_its_input_once_is_that_of_float64(mean):
+    """The variance as a difference of means loses what mean^2 is larger than it, in bits."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(mean, 1.0, (2, 9, 11, 5)).astype(np.float32)
+    exact = x.astype(np.float64)
+    exact -= exact.mean((1, 2), keepdims=True)
+    exact /= np.sqrt(np.square(exact).mean((1, 2), keepdims=True) + 1e-5)
+    norm = ImageNorm()
+    variables = {"params": {"scale": jnp.ones(5), "bias": jnp.zeros(5)}}
+    variables["batch_stats"] = {"mean": jnp.zeros(5), "var": jnp.ones(5)}
+    found = []
+    for platform in ("cpu", "cuda"):
+        with backend.described([types.SimpleNamespace(platform=platform)]):
+            found.append(norm.apply(variables, jnp.asarray(x), train=True))
+    assert (found[0] != found[1]).any()
+    for normalised in found:
+        np.testing.assert_allclose(normalised, exact, atol=2e-6 * (1 + mean**2))

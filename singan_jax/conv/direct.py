@@ -7,7 +7,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import custom_batching, lax
 
 from singan_jax.backend import backend
 
@@ -28,9 +28,10 @@ def convolve(x: jax.Array, w: jax.Array, pad: int) -> jax.Array:
 def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
     """The map `conv.weight_gradient`."""
     x = padded(x, pad, pad)
-    if backend() != "cpu":  # channels as the batch, images as the channels
-        layout = lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
-        return lax.conv_general_dilated(x, g, (1, 1), "VALID", dimension_numbers=layout)
+    if backend() == "tpu":
+        return _native_weight_gradient(x, g)
+    if backend() == "gpu":
+        return _batched_weight_gradient(x, g)
     if x.shape[3] > g.shape[3]:  # exchange them: what has fewer channels is cheaper to transpose
         sizes = (a - b for a, b in zip(x.shape[1:3], g.shape[1:3], strict=True))
         return weight_gradient(padded(g, *sizes), x, 0)[::-1, ::-1].transpose(0, 1, 3, 2)
@@ -44,6 +45,46 @@ def weight_gradient(x: jax.Array, g: jax.Array, pad: int) -> jax.Array:
         for one, kernel in zip(inputs, kernels, strict=True)
     ]
     return functools.reduce(jnp.add, images).transpose(1, 2, 0, 3)
+
+
+def _native_weight_gradient(x: jax.Array, g: jax.Array, members: int = 1) -> jax.Array:
+    """The convolution with channels as the batch and images as the channels.
+
+    Args:
+      x: (N, H, W, members * C_in).
+      g: (N, H - 2, W - 2, members * C_out).
+      members: how many lie side by side, each with weights of its own.
+
+    Returns:
+      (3, 3, C_in, members * C_out).
+    """
+    layout = lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
+    return lax.conv_general_dilated(
+        x, g, (1, 1), "VALID", dimension_numbers=layout, batch_group_count=members
+    )
+
+
+@custom_batching.custom_vmap
+def _batched_weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+    """As `_native_weight_gradient`, and for a batch of members a form that cuDNN has.
+
+    JAX would make groups of features of the members, which XLA knows as no gradient and moves all
+    channels for; groups of the batch it does, and leaves the arrays as the other maps have them.
+    """
+    return _native_weight_gradient(x, g)
+
+
+@_batched_weight_gradient.def_vmap
+def _of_members(
+    members: int, is_batched: list[bool], x: jax.Array, g: jax.Array
+) -> tuple[jax.Array, bool]:
+    def side_by_side(array: jax.Array, batched: bool) -> jax.Array:
+        each = array if batched else jnp.broadcast_to(array, (members, *array.shape))
+        return jnp.moveaxis(each, 0, 3).reshape(*each.shape[1:4], -1)
+
+    x, g = (side_by_side(*one) for one in zip((x, g), is_batched, strict=True))
+    w = _native_weight_gradient(x, g, members)
+    return jnp.moveaxis(w.reshape(*w.shape[:3], members, -1), 3, 0), True
 
 
 def padded(x: jax.Array, rows: int, columns: int) -> jax.Array:

@@ -1,6 +1,7 @@
 """The convolution against `lax.conv_general_dilated` in float64: values and two derivatives."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from singan_jax import conv
+from singan_jax import backend, conv
 
 CHOICES = (*conv.IMPLEMENTATIONS, None)  # None: the choice measured for this backend
 # (N, H, W, input channels, output channels)
@@ -132,12 +133,42 @@ def test_members_with_their_own_weights(choice, run):
         assert_close(jax.jit(fleet)(x, w), expected, 1e-10)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
-def test_the_table_has_a_choice_for_every_layer(backend):
+@pytest.mark.parametrize("device", ["cpu", "gpu", "tpu"])
+def test_the_table_has_a_choice_for_every_layer(device):
     for name in ("convolve", "weight_gradient"):
         for c_in in (1, 3, 8, 32):
             for c_out in (1, 3, 8, 32):
                 for dtype in (jnp.float32, jnp.bfloat16):
-                    choice = conv.choose(name, c_in, c_out, dtype, backend)
+                    choice = conv.choose(name, c_in, c_out, dtype, device)
                     assert choice in conv.IMPLEMENTATIONS
                 assert choice != "winograd"  # too coarse in bfloat16
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["alone", "members"])
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_forms_for_other_devices(platform, members):
+    """Which a CPU computes too, slowly; `direct` is another there."""
+    with jax.enable_x64(True):
+        x, w = (jnp.asarray(a) for a in drawn((2, 7, 9, 3, 5), members=members))
+        alone = jax.jit(derivatives(reference))
+        if members:
+            each = [alone(x[n], w[n]) for n in range(*members)]
+            expected = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+        else:
+            expected = alone(x, w)
+        with backend.described([types.SimpleNamespace(platform=platform)]):
+            op = derivatives(implementation("direct"))
+            actual = jax.jit(jax.vmap(op) if members else op)(x, w)
+        assert_close(actual, expected, 1e-10)
+
+
+@pytest.mark.parametrize("batched", [(0, None), (None, 0)], ids=["x", "g"])
+def test_a_weight_gradient_of_members_that_share_an_array(batched):
+    x, g = np.ones((4, 1, 7, 8, 2)), np.ones((4, 1, 5, 6, 3))
+    x, g = (np.random.default_rng(n).normal(size=a.shape) for n, a in enumerate((x, g)))
+    x, g = (a if axis == 0 else a[0] for a, axis in zip((x, g), batched, strict=True))
+    with jax.enable_x64(True):
+        plain = jax.vmap(conv.weight_gradient, batched)(x, g)
+        with backend.described([types.SimpleNamespace(platform="cuda")]):
+            found = jax.vmap(functools.partial(conv.weight_gradient), batched)(x, g)
+    np.testing.assert_allclose(found, plain, rtol=1e-12)

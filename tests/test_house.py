@@ -443,7 +443,11 @@ def test_figures_show_the_imports_between_rooms():
         ("    manipulate --> fleet\n", "", "in the figure set()"),
         ("evaluate --> samples &", "evaluate --> conv & samples &", "evaluate imports"),
         ("    config --> errors", "    config --> errors\n    errors --> conv", "{'conv'}"),
-        ("pure functions | config conv |", "pure functions | config |", "in the table {'config'}"),
+        (
+            "pure functions | backend config conv |",
+            "pure functions | backend config |",
+            "in the table {",
+        ),
         ("as arrays | errors |", "as arrays | errors conv |", "torch_files imports"),
         ("| 5 | `workdir`", "| | `workdir`", "singan_jax: the table has other layers"),
         ("| | `crops` | random", "| | `crop` | random", "crops imports set(), in the table None"),

@@ -145,9 +145,8 @@ def _weight_gradient_fwd(x: jax.Array, g: jax.Array, how: _How) -> tuple[jax.Arr
 
 def _weight_gradient_bwd(how: _How, residuals: _Pair, w: jax.Array) -> _Pair:
     x, g = residuals
-    return _convolve(g, _transposed(w), how.of_transposed()), _convolve(
-        x, w, how._replace(backward=True)
-    )
+    again = how._replace(backward=True)
+    return _convolve(g, _transposed(w), how.of_transposed()), _convolve(x, w, again)
 
 
 _convolve.defvjp(_convolve_fwd, _convolve_bwd)

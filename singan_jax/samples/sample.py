@@ -190,8 +190,7 @@ def sample_pack(
     def draw(scales: Sequence[FrozenScale]) -> jax.Array:
         return run(plan, scales, prev, noises, layout=layout)
 
-    packed = layout.pack(tuple(scales))
-    images = isolated_images(layout, draw, packed, jax.eval_shape(draw, packed))
+    images = isolated_images(layout, draw, layout.pack(tuple(scales)))
     one_each = (layout.count, *images.shape[:-1], plan.channels)
     like: Any = jax.ShapeDtypeStruct(one_each, images.dtype)
     unpacked: jax.Array = layout.unpack(images, like)

@@ -52,7 +52,6 @@ def isolated_images(
     layout: Layout,
     draw: Callable[[Sequence[FrozenScale]], jax.Array],
     scales: Sequence[FrozenScale],
-    images: jax.ShapeDtypeStruct,
 ) -> jax.Array:
     """Images of a pack in which no member feels that another's are not finite, as `isolated`.
 
@@ -60,14 +59,13 @@ def isolated_images(
       layout: of a pack.
       draw: makes images of frozen scales.
       scales: those of the pack.
-      images: shape and type of what is drawn.
     """
 
     def of_some(tried: jax.Array) -> tuple[jax.Array, jax.Array]:
         drawn = draw(zeroed(layout, ~tried, scales))
         return drawn, drawn
 
-    everyone = jnp.ones(layout.count, bool)
+    everyone, images = jnp.ones(layout.count, bool), jax.eval_shape(draw, scales)
     return _attempted(layout, of_some, everyone, jnp.zeros(images.shape, images.dtype))
 
 
